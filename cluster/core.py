@@ -1,0 +1,133 @@
+"""The nouns every room shares: frozen, typed, free of any import of ours."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Mode = Literal["hybrid", "dense", "text"]
+Scalar = str | int | float | bool
+DocumentStatus = Literal["indexing", "indexed", "failed", "skipped"]
+
+DOC_ID_CHARS = 32
+
+
+def page_id(doc_id: str, page: int) -> str:
+    """The identity of one page, e.g. `3f…:12`. Pages count from 1."""
+    return f"{doc_id}:{page}"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that changes a vector. A collection holds exactly one."""
+
+    model: str
+    revision: str
+    precision: str
+    pooling: str
+    dimension: int
+    max_pixels: int
+    instruction: str
+    page_input: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model}@{self.revision[:12]} {self.precision} {self.pooling} "
+            f"{self.dimension}d {self.max_pixels}px"
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Fingerprint":
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Document:
+    """One PDF or image file. `doc_id` is the sha256 of its bytes (hex, first 32)."""
+
+    doc_id: str
+    sha256: str
+    source: str
+    title: str = ""
+    pages: int = 0
+    status: DocumentStatus = "indexing"
+    error: str = ""
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Scalar] = field(default_factory=dict)
+    fingerprint: str = ""
+    time_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One vector of a document: a page (`chunk` 0) or a chunk of a page's text (1, 2, …)."""
+
+    document: Document
+    page: int
+    chunk: int
+    text: str
+    vector: Any  # float32[dimension]
+    width_px: int
+    height_px: int
+
+    @property
+    def kind(self) -> Literal["page", "chunk"]:
+        return "chunk" if self.chunk else "page"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows a search may see. Every value is data, never a piece of an expression."""
+
+    tenant: str | None = None
+    tags: tuple[str, ...] = ()
+    doc_ids: tuple[str, ...] = ()
+    metadata: dict[str, Scalar] = field(default_factory=dict)
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question by text, by screenshot (a PIL image), or both."""
+
+    text: str = ""
+    image: Any = None
+    filter: Filter = Filter()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A page found, with every score that led to it; higher is better in each."""
+
+    doc_id: str
+    page: int
+    title: str
+    source: str
+    text: str
+    tenant: str
+    tags: tuple[str, ...]
+    metadata: dict[str, Scalar]
+    dense: float | None = None
+    text_score: float | None = None
+    fused: float | None = None
+
+    @property
+    def page_id(self) -> str:
+        return page_id(self.doc_id, self.page)
+
+
+def doc_id_of(sha256: str) -> str:
+    """Same bytes, same id."""
+    return sha256[:DOC_ID_CHARS]
+
+
+def sha256_of(path: str) -> str:
+    """The sha256 of a file's bytes, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,83 @@
+"""Filters → Milvus expressions, built from digests and numbers only.
+
+No string of a caller ever reaches an expression: tenant, tags, metadata and sources are stored as
+labels (hex digests) beside their values, and filters ask for labels. Milvus Lite has no filter
+templates, so this is what works the same on every server.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from cluster.core import DOC_ID_CHARS, Filter, Scalar
+from cluster.errors import InvalidInput
+
+LABEL_CHARS = 24
+SCOPE_CHARS = 12
+_DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
+
+
+def label(kind: str, *values: Scalar) -> str:
+    """The digest under which a value can be found, hex."""
+    # JSON keeps 1, "1" and true apart.
+    return hashlib.sha256(json.dumps([kind, *values]).encode()).hexdigest()[:LABEL_CHARS]
+
+
+def labels_of(
+    tenant: str, tags: Iterable[str], metadata: dict[str, Scalar], source: str
+) -> list[str]:
+    """Every label of a document."""
+    return [
+        label("tenant", tenant),
+        label("source", source),
+        *(label("tag", tag) for tag in tags),
+        *(label("metadata", key, value) for key, value in metadata.items()),
+    ]
+
+
+def document_key(tenant: str, doc_id: str) -> str:
+    """The identity of a document within its tenant: `{tenant digest}:{doc_id}`.
+
+    Two tenants may hold the same bytes; neither may touch the other's. Raises InvalidInput.
+    """
+    return f"{label('tenant', tenant)[:SCOPE_CHARS]}:{checked_doc_id(doc_id)}"
+
+
+def checked_doc_id(doc_id: str) -> str:
+    if not _DOC_ID.fullmatch(doc_id):
+        raise InvalidInput(
+            f"{doc_id[:80]!r} is not a document id: expected {DOC_ID_CHARS} hex digits, as "
+            "`quire documents` prints them"
+        )
+    return doc_id
+
+
+def to_expression(wanted: Filter) -> str:
+    """The Milvus expression of a filter; "" where everything passes. Raises InvalidInput."""
+    labels = [] if wanted.tenant is None else [label("tenant", wanted.tenant)]
+    labels += [label("tag", tag) for tag in wanted.tags]
+    labels += [label("metadata", key, value) for key, value in wanted.metadata.items()]
+    parts = []
+    if labels:
+        parts.append(with_labels(labels))
+    if wanted.doc_ids:
+        quoted = ", ".join(f'"{checked_doc_id(doc_id)}"' for doc_id in wanted.doc_ids)
+        parts.append(f"doc_id in [{quoted}]")
+    if wanted.after is not None:
+        parts.append(f"time_ms >= {to_ms(wanted.after)}")
+    if wanted.before is not None:
+        parts.append(f"time_ms < {to_ms(wanted.before)}")
+    return " and ".join(parts)
+
+
+def with_labels(labels: Iterable[str]) -> str:
+    """The expression for rows that carry all of these labels."""
+    quoted = ", ".join(f'"{item}"' for item in labels)
+    return f"array_contains_all(labels, [{quoted}])"
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since 1970, UTC."""
+    return int(moment.timestamp() * 1000)

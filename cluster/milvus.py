@@ -1,0 +1,337 @@
+"""Documents, pages and chunks in Milvus: embedded Milvus Lite or a server, behind one class."""
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from cluster import schema
+from cluster.core import Document, DocumentStatus, Filter, Fingerprint, Hit, Mode, Row
+from cluster.errors import FingerprintMismatch, InvalidInput, StoreUnavailable
+from cluster.expressions import (
+    checked_doc_id,
+    document_key,
+    label,
+    to_expression,
+    with_labels,
+)
+from cluster.fusion import Fusion, fuse, key_of
+from cluster.milvus_lite import MilvusLiteServer
+from cluster.settings import Settings
+from cluster.terms import to_terms
+
+CALL_TIMEOUT_S = 30.0
+WRITE_ATTEMPTS = 6
+WRITE_BACKOFF_S = 0.5
+QUERY_ROWS = 16_384  # the most rows Milvus returns at once
+FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
+ROWS_PER_PAGE = 6  # a guess: the page row and some chunks; asked again where it was too low
+HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """How any process of a job reaches the store."""
+
+    uri: str
+    collection: str
+    token: str = ""
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator["MilvusStore"]:
+    """The store of the settings; an embedded server is joined or started, and left at the end."""
+    token = settings.store_token.get_secret_value()
+    if settings.store_user:
+        token = f"{settings.store_user}:{token}"
+    if not settings.is_embedded:
+        yield MilvusStore(StoreAddress(settings.store, settings.collection, token))
+        return
+    server = MilvusLiteServer(settings.data_dir / "milvus")
+    try:
+        yield MilvusStore(StoreAddress(server.uri, settings.collection))
+    finally:
+        server.close()
+
+
+class MilvusStore:
+    """One Quire collection. Reads see every write that returned before them."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        """Connect. Raises StoreUnavailable."""
+        self.address = address
+        self._pages = f"{address.collection}_pages"
+        self._documents = f"{address.collection}_documents"
+        _probe(address.uri)
+        self._client = _guard(
+            lambda: MilvusClient(uri=address.uri, token=address.token, timeout=CALL_TIMEOUT_S)
+        )
+
+    def open_collection(self, fingerprint: Fingerprint) -> None:
+        """Create the collection for a fingerprint, or check that it is the one it holds.
+
+        Raises FingerprintMismatch.
+        """
+        held = self.fingerprint()
+        if held is None:
+            self._create(self._documents, *schema.documents_schema())
+            pages = schema.pages_schema(fingerprint.dimension, fingerprint.to_json())
+            self._create(self._pages, *pages)
+        elif held != fingerprint:
+            raise FingerprintMismatch(
+                f"collection {self.address.collection!r} holds vectors of {held}; this command "
+                f"would use {fingerprint}: use the same model and options, or name another "
+                "collection with --collection"
+            )
+
+    def fingerprint(self) -> Fingerprint | None:
+        """The fingerprint of the collection; None where there is no collection yet."""
+        if not _guard(lambda: self._client.has_collection(self._pages)):
+            return None
+        described = _guard(lambda: self._client.describe_collection(self._pages))
+        return Fingerprint.from_json(described["description"])
+
+    def collections(self) -> dict[str, Fingerprint]:
+        """Every Quire collection of this store with its fingerprint."""
+        names = [
+            name.removesuffix("_pages")
+            for name in _guard(self._client.list_collections)
+            if name.endswith("_pages")
+        ]
+        found = {
+            name: MilvusStore(replace(self.address, collection=name)).fingerprint()
+            for name in sorted(names)
+        }
+        return {name: held for name, held in found.items() if held is not None}
+
+    def put_document(self, document: Document) -> None:
+        """Write or overwrite a document's row."""
+        self._upsert(self._documents, [schema.document_entity(document)])
+
+    def write_rows(self, rows: Iterable[Row]) -> None:
+        """Write or overwrite page and chunk rows. Raises StoreUnavailable after several tries."""
+        entities = [schema.row_entity(row) for row in rows]
+        if entities:
+            self._upsert(self._pages, entities)
+
+    def document(self, tenant: str, doc_id: str) -> Document | None:
+        """A tenant's document."""
+        found = self._query(
+            self._documents, f'doc_key in ["{document_key(tenant, doc_id)}"]', ["*"]
+        )
+        return schema.to_document(found[0]) if found else None
+
+    def documents(
+        self,
+        wanted: Filter = Filter(),
+        *,
+        source: str | None = None,
+        status: DocumentStatus | None = None,
+    ) -> list[Document]:
+        """Documents that pass, newest first."""
+        parts = [to_expression(wanted)]
+        if source is not None:
+            parts.append(with_labels([label("source", source)]))
+        if status is not None:
+            parts.append(with_labels([label("status", status)]))
+        entities = self._all(self._documents, " and ".join(filter(None, parts)), ["*"])
+        found = [schema.to_document(entity) for entity in entities]
+        return sorted(found, key=lambda document: (-document.time_ms, document.source))
+
+    def pages_present(self, tenant: str, doc_id: str) -> set[int]:
+        """The pages of a document that are in the index."""
+        expression = f'doc_key in ["{document_key(tenant, doc_id)}"] and chunk == 0'
+        return {entity["page"] for entity in self._all(self._pages, expression, ["page"])}
+
+    def count_pages(self, wanted: Filter = Filter()) -> int:
+        """How many pages are in the index."""
+        return self._count(self._pages, [to_expression(wanted), "chunk == 0"])
+
+    def count_documents(self, status: DocumentStatus) -> int:
+        """How many documents have a status."""
+        return self._count(self._documents, [with_labels([label("status", status)])])
+
+    def forget(self, document: Document) -> int:
+        """Remove a document and its rows; returns how many page and chunk rows went."""
+        key = document_key(document.tenant, document.doc_id)
+        expression = f'doc_key in ["{key}"]'
+        rows = self._count(self._pages, [expression])
+        self._delete(self._pages, expression)
+        self._delete(self._documents, expression)
+        return rows
+
+    def search(
+        self,
+        *,
+        vector: list[float] | None,
+        text: str,
+        wanted: Filter,
+        mode: Mode,
+        top_k: int,
+        fusion: Fusion = "rrf",
+        dense_weight: float = 0.5,
+    ) -> list[Hit]:
+        """The best pages, best first, each with the scores that made its rank.
+
+        `vector` float[dimension] is needed unless mode is "text", `text` unless it is "dense";
+        in mode "hybrid" either side may be missing. Raises InvalidInput.
+        """
+        use_dense = mode != "text" and vector is not None
+        use_text = mode != "dense" and bool(to_terms(text))
+        if not use_dense and not use_text:
+            raise InvalidInput(f"a search in mode {mode!r} needs text or an image that it can use")
+        if self.fingerprint() is None:
+            return []
+        expression = to_expression(wanted)
+        depth = max(top_k, FUSED_DEPTH) if use_dense and use_text else top_k
+        dense = self._nearest("vector", vector, expression, depth) if use_dense else []
+        matching = self._nearest("sparse", to_terms(text), expression, depth) if use_text else []
+        if not (use_dense and use_text):
+            return (dense or matching)[:top_k]
+        scores = fuse(dense, matching, fusion, dense_weight)
+        merged = {key_of(hit): hit for hit in dense}
+        for hit in matching:
+            # The text side shows the chunk that matched.
+            found = merged.get(key_of(hit))
+            merged[key_of(hit)] = replace(hit, dense=found.dense if found else None)
+        hits = [replace(hit, fused=scores[key]) for key, hit in merged.items()]
+        return sorted(hits, key=lambda hit: (-(hit.fused or 0), hit.page_id))[:top_k]
+
+    def _nearest(self, field: str, target: Any, expression: str, pages: int) -> list[Hit]:
+        """The best `pages` pages by one field; a page scores as its best row."""
+        rows = min(QUERY_ROWS, pages * ROWS_PER_PAGE)
+        while True:
+            found = self._search(field, target, expression, rows)
+            best: dict[Any, Hit] = {}
+            for row in found:
+                hit = _to_hit(row["entity"], row["distance"], dense=field == "vector")
+                best.setdefault(key_of(hit), hit)
+            if len(best) >= pages or len(found) < rows or rows == QUERY_ROWS:
+                return list(best.values())[:pages]
+            rows = min(QUERY_ROWS, rows * 4)
+
+    def _search(self, field: str, target: Any, expression: str, rows: int) -> list[dict[str, Any]]:
+        found = _guard(
+            lambda: self._client.search(
+                self._pages,
+                [target],
+                anns_field=field,
+                filter=expression,
+                limit=rows,
+                output_fields=HIT_FIELDS,
+                consistency_level="Strong",
+                timeout=CALL_TIMEOUT_S,
+            )
+        )
+        return list(found[0])
+
+    def _create(self, name: str, collection_schema: Any, index: Any) -> None:
+        if not _guard(lambda: self._client.has_collection(name)):
+            _guard(
+                lambda: self._client.create_collection(
+                    name,
+                    schema=collection_schema,
+                    index_params=index,
+                    consistency_level="Strong",
+                )
+            )
+
+    def _upsert(self, name: str, entities: list[dict[str, Any]]) -> None:
+        for attempt in range(WRITE_ATTEMPTS):
+            try:
+                _guard(lambda: self._client.upsert(name, entities, timeout=CALL_TIMEOUT_S))
+                return
+            except StoreUnavailable:
+                # A server that restarts is back in seconds, and an upsert may be repeated.
+                if attempt == WRITE_ATTEMPTS - 1:
+                    raise
+                time.sleep(WRITE_BACKOFF_S * 2**attempt)
+
+    def _delete(self, name: str, expression: str) -> None:
+        _guard(lambda: self._client.delete(name, filter=expression, timeout=CALL_TIMEOUT_S))
+
+    def _count(self, name: str, parts: list[str]) -> int:
+        if self.fingerprint() is None:
+            return 0
+        found = self._query(name, " and ".join(filter(None, parts)), ["count(*)"], limit=None)
+        return int(found[0]["count(*)"])
+
+    def _query(
+        self, name: str, expression: str, fields: list[str], limit: int | None = QUERY_ROWS
+    ) -> list[dict[str, Any]]:
+        bound = {} if limit is None else {"limit": limit}
+        return list(
+            _guard(
+                lambda: self._client.query(
+                    name,
+                    filter=expression,
+                    output_fields=fields,
+                    consistency_level="Strong",
+                    timeout=CALL_TIMEOUT_S,
+                    **bound,
+                )
+            )
+        )
+
+    def _all(self, name: str, expression: str, fields: list[str]) -> list[dict[str, Any]]:
+        """Every row that passes, however many; a plain query where one is enough."""
+        if self.fingerprint() is None:
+            return []
+        found = self._query(name, expression, fields)
+        if len(found) < QUERY_ROWS:
+            return found
+        iterator = _guard(
+            lambda: self._client.query_iterator(
+                name, filter=expression, output_fields=fields, batch_size=QUERY_ROWS // 4
+            )
+        )
+        everything: list[dict[str, Any]] = []
+        while batch := _guard(iterator.next):
+            everything.extend(batch)
+        iterator.close()
+        return everything
+
+
+def _guard(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except MilvusException as error:
+        raise StoreUnavailable(
+            f"Milvus refused or did not answer: {error.message or error}; check that it runs and "
+            "that the address and token are right"
+        ) from error
+
+
+def _probe(uri: str) -> None:
+    """A client made while the server is down goes on failing for a minute: look first."""
+    parts = urlsplit(uri)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"no Milvus answers at {uri} ({error}): start it, or correct `store`"
+        ) from error
+
+
+def _to_hit(entity: dict[str, Any], score: float, *, dense: bool) -> Hit:
+    return Hit(
+        doc_id=checked_doc_id(entity["doc_id"]),
+        page=entity["page"],
+        title=entity["title"],
+        source=entity["source"],
+        text=entity["text"],
+        tenant=entity["tenant"],
+        tags=tuple(entity["tags"]),
+        metadata=dict(entity["metadata"]),
+        dense=score if dense else None,
+        text_score=None if dense else score,
+    )

@@ -1,0 +1,160 @@
+"""One frozen Settings for every command: flag > QUIRE_* environment > quire.yaml > default.
+
+Defaults, help texts and limits are written here once; the command line is generated from them.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from cluster.errors import InvalidInput
+
+MIB = 2**20
+GIB = 2**30
+
+
+class Settings(BaseSettings):
+    """Every knob of Quire."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QUIRE_", yaml_file="quire.yaml", frozen=True, extra="forbid"
+    )
+
+    # Where things are kept
+    store: str = Field(
+        "./quire-data", description="A folder (embedded Milvus Lite) or http(s)://host:19530."
+    )
+    store_user: str = Field("", description="User name for a remote Milvus.")
+    store_token: SecretStr = Field(SecretStr(""), description="Password or token of that user.")
+    collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = Field(
+        "quire", description="Name of the collection; one model's vectors each."
+    )
+    page_images: str = Field(
+        "",
+        description="Folder or s3:// URL of the kept page images; by default pages/ in the store "
+        "folder (./quire-data/pages with a remote store).",
+    )
+
+    # The embedder
+    model: str = Field("quire-tiny", description="A known model (`quire models`) or a folder.")
+    precision: Literal["auto", "fp32", "bf16", "int8", "nf4"] = Field(
+        "auto", description="auto: bf16 on a GPU, fp32 on a CPU. int8 and nf4 are for fit."
+    )
+    pooling: Literal["last", "mean"] = Field("last", description="How token states are pooled.")
+    dimensions: int = Field(
+        0, ge=0, description="Truncate vectors to this many dimensions; 0 keeps them whole."
+    )
+    max_pixels: int = Field(
+        0, ge=0, description="Pixel budget of a page for the model; 0 takes the model's own."
+    )
+    instruction: str = Field(
+        "Represent the user's input.", description="Instruction given to the embedder."
+    )
+    batch_tokens: int = Field(
+        16_384, ge=256, description="Budget of tokens (visual and text) in one batch."
+    )
+
+    # Ray and the ingest pipeline
+    ray_address: str = Field("", description="Address of a Ray cluster; empty starts a local one.")
+    workers: int = Field(
+        0, ge=0, description="Embedding workers; 0: one a GPU, or one for a CPU machine."
+    )
+    gpus_per_worker: float = Field(
+        1.0, gt=0, le=8, description="Share of a GPU for each embedding worker."
+    )
+    render_workers: int = Field(0, ge=0, description="Rendering workers; 0: one a CPU core.")
+    shard_pages: int = Field(8, ge=1, description="Pages in one unit of work.")
+    keep_pixels: int = Field(
+        MIB,
+        ge=0,
+        description="Pixel budget of the kept page image; 0 keeps what the model sees.",
+    )
+    ocr: Literal["auto", "on", "off"] = Field(
+        "auto", description="OCR for pages without text; auto: on where Tesseract is installed."
+    )
+    ocr_languages: str = Field("eng+jpn+kor", description="Tesseract languages, joined by +.")
+    chunk_chars: int = Field(1200, ge=100, description="Characters in a chunk of page text.")
+    chunk_overlap: int = Field(200, ge=0, description="Characters shared by neighbouring chunks.")
+
+    # Limits
+    page_timeout_s: float = Field(25, gt=0, description="Seconds that one page may take.")
+    document_timeout_s: float = Field(
+        600, gt=0, description="Seconds that one shard of a document may take to render."
+    )
+    render_memory_bytes: int = Field(
+        2 * GIB, ge=256 * MIB, description="Memory of the rendering subprocess."
+    )
+    max_document_bytes: int = Field(2 * GIB, gt=0, description="Largest document accepted.")
+    max_document_pages: int = Field(50_000, gt=0, description="Most pages in one document.")
+    max_image_pixels: int = Field(
+        100_000_000, gt=0, description="Most pixels in one image, checked before decoding."
+    )
+
+    # Search
+    mode: Literal["hybrid", "dense", "text"] = Field("hybrid", description="How to search.")
+    top_k: int = Field(10, ge=1, le=1000, description="How many pages to return.")
+    fusion: Literal["rrf", "weights"] = Field(
+        "rrf", description="How dense and text results are fused."
+    )
+    dense_weight: float = Field(
+        0.5, ge=0, le=1, description="Weight of the dense side in the fusion; text has the rest."
+    )
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> "Settings":
+        if self.chunk_overlap >= self.chunk_chars:
+            raise ValueError("chunk_overlap must be smaller than chunk_chars")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @property
+    def is_embedded(self) -> bool:
+        """True where the store is a folder and Milvus Lite serves it."""
+        return not self.store.startswith(("http://", "https://"))
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder of everything that Quire keeps on this machine."""
+        return Path(self.store).resolve() if self.is_embedded else Path("quire-data").resolve()
+
+    @property
+    def page_images_url(self) -> str:
+        return self.page_images or str(self.data_dir / "pages")
+
+
+def load_settings(**flags: object) -> Settings:
+    """Settings from flags (None means not given), environment, quire.yaml and defaults.
+
+    Raises InvalidInput that names each wrong setting.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise InvalidInput(f"settings cannot be used: {problems}") from error
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a process that we start: ours, plus `extra`."""
+    return {**os.environ, **extra}

@@ -1,0 +1,1 @@
+"""Inference on tensors. Imports cluster only, and never Ray."""

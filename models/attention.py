@@ -1,0 +1,70 @@
+"""Variable-length attention over packed sequences, without padding and without host syncs."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Where sequences lie in a packed tensor: lengths on the host, their cumulative sum int32."""
+
+    lengths: tuple[int, ...]
+    cumulative: torch.Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...], device: torch.device) -> "Segments":
+        cumulative = torch.tensor((0, *lengths)).cumsum(0).to(torch.int32)
+        return cls(lengths, cumulative.to(device, non_blocking=True), max(lengths))
+
+
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    queries: Segments,
+    keys: Segments,
+    *,
+    causal: bool,
+    scale: float,
+) -> torch.Tensor:
+    """Attention within each segment; [tokens, heads, head_dim] in and out.
+
+    Key and value may have fewer heads (grouped queries). `causal` needs queries and keys of equal
+    length. Flash attention's variable-length kernel on CUDA in half precision, SDPA elsewhere.
+    """
+    grouped = query.shape[1] != key.shape[1]
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        out = varlen_attn(
+            query,
+            key,
+            value,
+            queries.cumulative,
+            keys.cumulative,
+            queries.longest,
+            keys.longest,
+            scale=scale,
+            window_size=(-1, 0) if causal else (-1, -1),
+            enable_gqa=grouped,
+        )
+        return out if isinstance(out, torch.Tensor) else out[0]
+    parts = [
+        functional.scaled_dot_product_attention(
+            q.transpose(0, 1)[None],
+            k.transpose(0, 1)[None],
+            v.transpose(0, 1)[None],
+            is_causal=causal,
+            scale=scale,
+            enable_gqa=grouped,
+        )[0].transpose(0, 1)
+        for q, k, v in zip(
+            query.split(queries.lengths),
+            key.split(keys.lengths),
+            value.split(keys.lengths),
+            strict=True,
+        )
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,132 @@
+"""Checkpoints into memory: files checked first, revision pinned, safetensors only, no code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
+from transformers.utils.logging import disable_progress_bar
+
+from cluster.errors import ModelUnavailable
+from models.registry import ModelSpec
+
+Precision = Literal["fp32", "bf16", "int8", "nf4"]
+
+CHECKPOINT_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with its processor."""
+
+    model: Qwen3VLModel
+    processor: Any
+    precision: Precision
+
+
+def load_checkpoint(
+    spec: ModelSpec,
+    precision: Literal["auto"] | Precision = "auto",
+    *,
+    device: str = "",
+    quantize_vision: bool = False,
+) -> Checkpoint:
+    """Load a checkpoint for inference; `device` "" takes the GPU where there is one.
+
+    Raises ModelUnavailable where files are missing or of a kind that is never loaded.
+    """
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "auto":
+        precision = "bf16" if target.startswith("cuda") else "fp32"
+    folder = checkpoint_folder(spec)
+    disable_progress_bar()  # it would tear the progress display of the job that loads us
+    quantized = precision in ("int8", "nf4")
+    # CPUs without matrix units compute bf16 slower than fp32.
+    compute = torch.bfloat16 if target.startswith("cuda") else torch.float32
+    model = Qwen3VLModel.from_pretrained(
+        folder,
+        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, compute),
+        device_map={"": target},
+        use_safetensors=True,
+        local_files_only=True,
+        quantization_config=_quantization(precision, compute, quantize_vision),
+    )
+    if quantized:
+        _check_quantized(model, quantize_vision)
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    return Checkpoint(model, processor, precision)
+
+
+def checkpoint_folder(spec: ModelSpec) -> Path:
+    """The folder of a checkpoint, fetched from the hub at its pinned revision where needed."""
+    folder = Path(spec.checkpoint)
+    if not folder.is_dir():
+        folder = _fetch(spec)
+    check_files(folder)
+    return folder
+
+
+def check_files(folder: Path) -> None:
+    """Refuse an incomplete checkpoint before transformers guesses what is missing.
+
+    A missing config.json would build the full default model, a missing tokenizer.json an empty
+    tokenizer, both without a word. Raises ModelUnavailable.
+    """
+    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    if not any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        missing.append("chat_template.jinja")
+    processors = ("processor_config.json", "preprocessor_config.json")
+    if not any((folder / name).is_file() for name in processors):
+        missing.append("processor_config.json")
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors (weights in any other format are never loaded)")
+    if missing:
+        raise ModelUnavailable(f"the checkpoint in {folder} lacks {', '.join(missing)}")
+
+
+def _fetch(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                spec.checkpoint, revision=spec.revision, allow_patterns=list(CHECKPOINT_FILES)
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelUnavailable(
+            f"{spec.checkpoint} at {spec.revision[:12]} is not on this machine and could not be "
+            f"fetched ({type(error).__name__}): connect to the hub once, or put the checkpoint in "
+            "a folder and name that as the model"
+        ) from error
+
+
+def _quantization(
+    precision: str, compute: torch.dtype, quantize_vision: bool
+) -> BitsAndBytesConfig | None:
+    if precision not in ("int8", "nf4"):
+        return None
+    skip = ["lm_head"] if quantize_vision else ["visual", "lm_head"]
+    return BitsAndBytesConfig(
+        load_in_8bit=precision == "int8",
+        load_in_4bit=precision == "nf4",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=compute,
+        llm_int8_skip_modules=skip,
+    )
+
+
+def _check_quantized(model: Qwen3VLModel, quantize_vision: bool) -> None:
+    """The skip list matches by module name and says nothing when it misses: look."""
+    from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
+
+    def is_quantized(part: torch.nn.Module) -> bool:
+        return any(isinstance(module, Linear4bit | Linear8bitLt) for module in part.modules())
+
+    if not is_quantized(model.language_model) or is_quantized(model.visual) != quantize_vision:
+        raise ModelUnavailable(
+            "bitsandbytes did not quantise the layers that were asked for: its module names have "
+            "changed; use bf16"
+        )

@@ -1,0 +1,28 @@
+"""What the other rooms may ask of a model."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from cluster.core import Fingerprint
+from models.inputs import EncodedInput, MultimodalInput
+
+
+class Embedder(Protocol):
+    """Turns multimodal inputs into unit vectors."""
+
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+
+    def encode(self, item: MultimodalInput) -> EncodedInput:
+        """The host's share of the work: token ids and pixels. Safe to call from any thread."""
+        ...
+
+    def embed_encoded(self, items: Sequence[EncodedInput]) -> np.ndarray:
+        """The device's share of the work → float32[len(items), dimension], unit length."""
+        ...
+
+    def embed(self, items: Sequence[MultimodalInput]) -> np.ndarray:
+        """Both shares → float32[len(items), dimension], unit length."""
+        ...

@@ -1,0 +1,235 @@
+"""The Qwen3-VL forward over packed inputs, on the weights of a transformers model.
+
+It computes what `Qwen3VLModel.forward` computes for each input alone, but without padding, KV
+cache, lm_head, Conv3d or host syncs. Not covered: generation and training.
+"""
+
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import Qwen3VLModel
+from transformers.vision_utils import (
+    get_vision_interpolation_indices_and_weights,
+    get_vision_position_ids,
+)
+
+from models.attention import Segments, attend
+from models.batching import PackedBatch
+from models.inputs import FRAMES_PER_STEP, visual_tokens
+
+
+class PackedQwen3VL:
+    """Runs packed batches on the model's device and in its precision."""
+
+    def __init__(
+        self, model: Qwen3VLModel, image_mean: list[float], image_std: list[float]
+    ) -> None:
+        self.model = model.eval()
+        # transformers composes these modules at run time; their types are not declared.
+        self.visual = cast(Any, model.visual)
+        self.language = cast(Any, model.language_model)
+        self.device = self.visual.pos_embed.weight.device
+        self.dtype = self.visual.pos_embed.weight.dtype
+        self.patch = self.visual.patch_size
+        self.merge = self.visual.spatial_merge_size
+        weight = self.visual.patch_embed.proj.weight.detach()  # [h, channels, 2, patch, patch]
+        self.video_weight = weight.flatten(1)
+        # A still is the same frame twice, so its two temporal slices act as their sum.
+        self.still_weight = weight.float().sum(dim=2).flatten(1).to(weight.dtype)
+        self.patch_bias = self.visual.patch_embed.proj.bias.detach()
+        # uint8 → (x / 255 - mean) / std as one multiplication and one addition
+        std = torch.tensor(image_std, device=self.device).view(-1, 1, 1)
+        self.pixel_scale = 1 / (255 * std)
+        self.pixel_shift = -torch.tensor(image_mean, device=self.device).view(-1, 1, 1) / std
+
+    @torch.inference_mode()
+    def forward(self, batch: PackedBatch, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Last hidden states after the final norm, [rows, d]; all tokens where `rows` is None.
+
+        `rows` int64 are packed positions, one for each input and in their order: only these pass
+        through the last layer's queries and MLP.
+        """
+        device = self.device
+        segments = Segments.of(batch.lengths, device)
+        hidden = self.language.embed_tokens(_to(batch.token_ids, device))
+        features: list[torch.Tensor] = []
+        visual_index = None
+        if batch.visuals:
+            visual_index = _to(batch.visual_index, device)
+            merged, features = self._see(batch.visuals)
+            hidden = hidden.index_copy(0, visual_index, merged.to(hidden.dtype))
+        positions = _to(batch.positions, device)[:, None]
+        cos, sin = (part[0, :, None] for part in self.language.rotary_emb(hidden, positions))
+        last = len(self.language.layers) - 1
+        for number, layer in enumerate(self.language.layers):
+            kept = rows.to(device) if rows is not None and number == last else None
+            hidden = _decoder_layer(layer, hidden, cos, sin, segments, kept)
+            if visual_index is not None and number < len(features):
+                hidden = self._add_deepstack(hidden, features[number], visual_index, kept)
+        return cast(torch.Tensor, self.language.norm(hidden))
+
+    def _add_deepstack(
+        self,
+        hidden: torch.Tensor,
+        feature: torch.Tensor,
+        visual_index: torch.Tensor,
+        kept: torch.Tensor | None,
+    ) -> torch.Tensor:
+        # Pooled rows are never visual tokens: an input ends on its closing token.
+        if kept is not None:
+            return hidden
+        return hidden.index_add(0, visual_index, feature.to(hidden.dtype))
+
+    def _see(self, visuals: tuple[np.ndarray, ...]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Images → merged visual tokens [V, d] and the deepstack features [V, d] of each level."""
+        hidden = self._patch_states(visuals)
+        indices, weights, coordinates = self._patch_positions(visuals)
+        position = (self.visual.pos_embed(indices) * weights[:, :, None]).sum(1)
+        hidden = hidden + position.to(hidden.dtype)
+        cos, sin = (part[:, None].float() for part in self._rotary(hidden, coordinates))
+        # Every step of a video attends within itself.
+        lengths = tuple(
+            tokens * self.merge**2 for visual in visuals for tokens in visual_tokens(visual)
+        )
+        segments = Segments.of(lengths, self.device)
+        features = []
+        for number, block in enumerate(self.visual.blocks):
+            hidden = _vision_block(block, hidden, cos, sin, segments)
+            if number in self.visual.deepstack_visual_indexes:
+                level = self.visual.deepstack_visual_indexes.index(number)
+                features.append(self.visual.deepstack_merger_list[level](hidden))
+        return self.visual.merger(hidden), features
+
+    def _rotary(
+        self, hidden: torch.Tensor, coordinates: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return cast(
+            tuple[torch.Tensor, torch.Tensor], self.visual.rotary_pos_emb(hidden, coordinates)
+        )
+
+    def _patch_states(self, visuals: tuple[np.ndarray, ...]) -> torch.Tensor:
+        """uint8 images → patch embeddings [patches, h] by a matrix product."""
+        sizes = [visual.size for visual in visuals]
+        flat = np.concatenate([visual.reshape(-1) for visual in visuals])
+        pixels = _to(flat, self.device).split(sizes)
+        states = []
+        for visual, data in zip(visuals, pixels, strict=True):
+            patches = self._patches(data.view(visual.shape))
+            weight = self.still_weight if len(visual) == 1 else self.video_weight
+            states.append(functional.linear(patches, weight, self.patch_bias))
+        return torch.cat(states)
+
+    def _patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8[frames, height, width, 3] → [patches, 3 · (1 or 2) · 16 · 16], merge order."""
+        frames, height, width, channels = pixels.shape
+        depth = min(frames, FRAMES_PER_STEP)
+        rows, columns = height // self.patch, width // self.patch
+        grid = pixels.view(
+            frames // depth,
+            depth,
+            rows // self.merge,
+            self.merge,
+            self.patch,
+            columns // self.merge,
+            self.merge,
+            self.patch,
+            channels,
+        )
+        # → step, row block, column block, row, column, channel, frame, patch row, patch column
+        ordered = grid.permute(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(
+            -1, channels, depth * self.patch, self.patch
+        )
+        normal = ordered.float() * self.pixel_scale + self.pixel_shift
+        return normal.flatten(1).to(self.dtype)
+
+    def _patch_positions(
+        self, visuals: tuple[np.ndarray, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Taps int64[P, 4] and weights [P, 4] into the position table; coordinates int64[P, 2]."""
+        parts = [
+            _grid_positions(
+                max(1, visual.shape[0] // FRAMES_PER_STEP),
+                visual.shape[1] // self.patch,
+                visual.shape[2] // self.patch,
+                self.merge,
+                self.visual.num_grid_per_side,
+            )
+            for visual in visuals
+        ]
+        indices, weights, coordinates = (torch.cat(part) for part in zip(*parts, strict=True))
+        return (
+            indices.to(self.device, non_blocking=True),
+            weights.to(self.device, non_blocking=True),
+            coordinates.to(self.device, non_blocking=True),
+        )
+
+
+@lru_cache(maxsize=256)
+def _grid_positions(
+    steps: int, rows: int, columns: int, merge: int, side: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    grid = torch.tensor([[steps, rows, columns]])
+    indices, weights = get_vision_interpolation_indices_and_weights(
+        grid, num_grid_per_side=side, align_corners=True, spatial_merge_size=merge
+    )
+    return indices, weights, get_vision_position_ids(grid, merge)
+
+
+def _vision_block(
+    block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, segments: Segments
+) -> torch.Tensor:
+    attention = block.attn
+    qkv = attention.qkv(block.norm1(hidden)).view(len(hidden), 3, attention.num_heads, -1)
+    query, key, value = qkv.unbind(1)
+    query = _rotate(query.float(), cos, sin).to(value.dtype)
+    key = _rotate(key.float(), cos, sin).to(value.dtype)
+    seen = attend(query, key, value, segments, segments, causal=False, scale=attention.scaling)
+    hidden = hidden + attention.proj(seen.flatten(1))
+    return cast(torch.Tensor, hidden + block.mlp(block.norm2(hidden)))
+
+
+def _decoder_layer(
+    layer: Any,
+    hidden: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    segments: Segments,
+    kept: torch.Tensor | None,
+) -> torch.Tensor:
+    """One decoder layer; with `kept` int64[inputs] only each input's last token goes through."""
+    attention = layer.self_attn
+    normal = layer.input_layernorm(hidden)
+    asked = normal if kept is None else normal[kept]
+    heads = (-1, attention.head_dim)
+    query = attention.q_norm(attention.q_proj(asked).unflatten(1, heads))
+    key = attention.k_norm(attention.k_proj(normal).unflatten(1, heads))
+    value = attention.v_proj(normal).unflatten(1, heads)
+    key = _rotate(key, cos, sin)
+    if kept is None:
+        query = _rotate(query, cos, sin)
+        seen = attend(query, key, value, segments, segments, causal=True, scale=attention.scaling)
+    else:
+        # The last token may see its whole input, so no mask is needed.
+        query = _rotate(query, cos[kept], sin[kept])
+        hidden = hidden[kept]
+        single = Segments.of((1,) * len(kept), hidden.device)
+        seen = attend(query, key, value, single, segments, causal=False, scale=attention.scaling)
+    hidden = hidden + attention.o_proj(seen.flatten(1))
+    return cast(torch.Tensor, hidden + layer.mlp(layer.post_attention_layernorm(hidden)))
+
+
+def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding; states [tokens, heads, head_dim], cos and sin [tokens, 1, …]."""
+    half = states.shape[-1] // 2
+    turned = torch.cat((-states[..., half:], states[..., :half]), dim=-1)
+    return states * cos + turned * sin
+
+
+def _to(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor

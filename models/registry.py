@@ -1,0 +1,177 @@
+"""Models by name. A new model is one entry; a local folder needs none."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cluster.errors import ModelUnavailable
+from models.images import FACTOR_PX
+
+TINY_FOLDER = Path(__file__).parent / "tiny"
+VISUAL_TOKEN_PX = FACTOR_PX * FACTOR_PX
+SAMPLE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameter counts by how a precision treats them; `linear` is the language model's layers."""
+
+    vision: int
+    linear: int
+    embedding: int
+
+    @property
+    def total(self) -> int:
+        return self.vision + self.linear + self.embedding
+
+    def weight_bytes(self, precision: str) -> int:
+        """Bytes of weights on the device; int8 and nf4 quantise the language model's layers.
+
+        nf4 holds one fp32 scale for 64 weights (QLoRA, arXiv:2305.14314, without double
+        quantisation); int8 one fp32 scale a row, which is too little to count.
+        """
+        wide = self.vision + self.embedding
+        linear_bytes = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "nf4": 0.5 + 4 / 64}[precision]
+        return int(wide * (4 if precision == "fp32" else 2) + self.linear * linear_bytes)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Where a checkpoint is and what it expects.
+
+    `page_chars`: characters of page text given beside the page image (0: image alone).
+    `max_tokens`: the longest input. Pixel budgets are in px; one visual token covers 32 × 32.
+    """
+
+    name: str
+    checkpoint: str
+    revision: str
+    dimension: int
+    parameters: Parameters
+    max_pixels: int
+    max_tokens: int = 8192
+    min_pixels: int = 4 * VISUAL_TOKEN_PX
+    page_chars: int = 0
+    note: str = ""
+
+    @property
+    def page_input(self) -> str:
+        """What a page's vector is made of, for the fingerprint."""
+        return f"image+text{self.page_chars}" if self.page_chars else "image"
+
+
+class Registry:
+    """The models Quire knows by name."""
+
+    @cached_property
+    def specs(self) -> dict[str, ModelSpec]:
+        # Sizes: model configs. Pixel budget: 1024 visual tokens reach 52.3 of the 52.9 nDCG that
+        # 2000 reach on VisDoc (authors' ablation), for half of the arithmetic.
+        known = [
+            ModelSpec(
+                name="qwen3-vl-embedding-2b",
+                checkpoint="Qwen/Qwen3-VL-Embedding-2B",
+                revision="9f2f7e710d6d81056aa5c0a4f04764fec6bb7bda",
+                dimension=2048,
+                parameters=Parameters(406_957_056, 1_409_410_048, 311_164_928),
+                max_pixels=1024 * VISUAL_TOKEN_PX,
+                note="the default on a GPU",
+            ),
+            ModelSpec(
+                name="qwen3-vl-embedding-8b",
+                checkpoint="Qwen/Qwen3-VL-Embedding-8B",
+                revision="2c4565515e0f265c6511776e7193b22c0968ddc7",
+                dimension=4096,
+                parameters=Parameters(576_388_336, 6_946_075_648, 622_329_856),
+                max_pixels=1024 * VISUAL_TOKEN_PX,
+                note="best quality, three times the arithmetic",
+            ),
+            local_spec(TINY_FOLDER, name="quire-tiny", note="ships with Quire; for a laptop CPU"),
+        ]
+        return {spec.name: spec for spec in known}
+
+    def find(self, model: str) -> ModelSpec:
+        """The spec of a known name or of a local folder. Raises ModelUnavailable."""
+        if model in self.specs:
+            return self.specs[model]
+        if Path(model).is_dir():
+            return local_spec(Path(model).resolve())
+        raise ModelUnavailable(
+            f"no model is called {model!r}: choose one of {', '.join(self.specs)}, or name a "
+            "folder that holds a Qwen3-VL checkpoint"
+        )
+
+
+registry = Registry()
+
+
+def local_spec(folder: Path, name: str = "", note: str = "a local folder") -> ModelSpec:
+    """The spec of a checkpoint in a folder, read from its config. Raises ModelUnavailable.
+
+    A `quire.json` beside the config may set max_pixels, max_tokens and page_chars.
+    """
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise ModelUnavailable(f"{folder} holds no config.json: it is not a checkpoint")
+    config = json.loads(config_file.read_text())
+    if config.get("model_type") != "qwen3_vl":
+        raise ModelUnavailable(
+            f"{folder} holds a {config.get('model_type')!r} model; Quire embeds with qwen3_vl"
+        )
+    extra_file = folder / "quire.json"
+    extra = json.loads(extra_file.read_text()) if extra_file.is_file() else {}
+    return ModelSpec(
+        name=name or str(folder),
+        checkpoint=str(folder),
+        revision=content_revision(folder),
+        dimension=config["text_config"]["hidden_size"],
+        parameters=count_parameters(folder),
+        max_pixels=extra.get("max_pixels", 1024 * VISUAL_TOKEN_PX),
+        max_tokens=extra.get("max_tokens", 8192),
+        page_chars=extra.get("page_chars", 0),
+        note=note,
+    )
+
+
+def content_revision(folder: Path) -> str:
+    """A revision for a folder without one: a hash of its files (of large ones both ends)."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in {".json", ".jinja", ".safetensors", ".txt"}:
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(SAMPLE_BYTES))
+            stream.seek(max(SAMPLE_BYTES, size - SAMPLE_BYTES))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:40]
+
+
+def count_parameters(folder: Path) -> Parameters:
+    """Parameter counts from the safetensors headers, without reading a weight."""
+    counts = {"vision": 0, "linear": 0, "embedding": 0}
+    for file in sorted(folder.glob("*.safetensors")):
+        for tensor, shape in _tensor_shapes(file).items():
+            size = 1
+            for side in shape:
+                size *= side
+            if "visual." in tensor:
+                counts["vision"] += size
+            elif "embed_tokens" in tensor:
+                counts["embedding"] += size
+            elif "lm_head" not in tensor:
+                counts["linear"] += size
+    return Parameters(**counts)
+
+
+def _tensor_shapes(file: Path) -> dict[str, list[int]]:
+    """Names and shapes in a safetensors file: 8 bytes of length, then a JSON header."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > file.stat().st_size:
+            raise ModelUnavailable(f"{file} is not a safetensors file: fetch it again")
+        header = json.loads(stream.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}

@@ -1,0 +1,56 @@
+"""The reference: plain transformers, one input at a time, as its documentation shows."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoProcessor, Qwen3VLModel
+from transformers.video_utils import VideoMetadata
+
+from models.inputs import MultimodalInput
+
+
+class PlainEmbedder:
+    """processor → Qwen3VLModel → last token, float32."""
+
+    def __init__(self, folder: str) -> None:
+        self.model = Qwen3VLModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor: Any = AutoProcessor.from_pretrained(folder)
+
+    @torch.inference_mode()
+    def states(self, item: MultimodalInput) -> torch.Tensor:
+        """Last hidden states of one input, [tokens, d]. Images must be on the patch grid."""
+        content: list[dict[str, str]] = [{"type": "video"}] if item.video else []
+        content += [{"type": "image"}] * len(item.images)
+        if item.text:
+            content.append({"type": "text", "text": item.text})
+        instruction = item.instruction or "Represent the user's input."
+        prompt = self.processor.apply_chat_template(
+            [
+                {"role": "system", "content": [{"type": "text", "text": instruction}]},
+                {"role": "user", "content": content},
+            ],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        extra: dict[str, Any] = {}
+        if item.images:
+            extra["images"] = [Image.fromarray(np.asarray(image)) for image in item.images]
+        if item.video:
+            frames = [np.asarray(frame) for frame in item.video.frames]
+            extra["videos"] = [np.stack(frames)]
+            extra["video_metadata"] = [
+                VideoMetadata(
+                    total_num_frames=len(frames),
+                    fps=item.video.fps,
+                    frames_indices=list(range(len(frames))),
+                )
+            ]
+            extra["do_sample_frames"] = False
+        inputs = self.processor(text=[prompt], do_resize=False, return_tensors="pt", **extra)
+        return self.model(**inputs, use_cache=False).last_hidden_state[0]
+
+    def embed(self, item: MultimodalInput) -> np.ndarray:
+        """float32[d], unit length."""
+        return torch.nn.functional.normalize(self.states(item)[-1], dim=0).numpy()
