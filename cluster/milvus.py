@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ from cluster.settings import Settings
 from cluster.terms import to_terms
 
 CALL_TIMEOUT_S = 30.0
+# pymilvus pings every 10 s; Milvus Lite takes that for an attack and hangs up.
+GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
 WRITE_ATTEMPTS = 6
 WRITE_BACKOFF_S = 0.5
 QUERY_ROWS = 16_384  # the most rows Milvus returns at once
@@ -72,7 +74,12 @@ class MilvusStore:
         self._documents = f"{address.collection}_documents"
         _probe(address.uri)
         self._client = _guard(
-            lambda: MilvusClient(uri=address.uri, token=address.token, timeout=CALL_TIMEOUT_S)
+            lambda: MilvusClient(
+                uri=address.uri,
+                token=address.token,
+                timeout=CALL_TIMEOUT_S,
+                grpc_options=GRPC_OPTIONS,
+            )
         )
 
     def open_collection(self, fingerprint: Fingerprint) -> None:
@@ -106,11 +113,12 @@ class MilvusStore:
             for name in _guard(self._client.list_collections)
             if name.endswith("_pages")
         ]
-        found = {
-            name: MilvusStore(replace(self.address, collection=name)).fingerprint()
-            for name in sorted(names)
-        }
+        found = {name: self.collection(name).fingerprint() for name in sorted(names)}
         return {name: held for name, held in found.items() if held is not None}
+
+    def collection(self, name: str) -> "MilvusStore":
+        """Another collection of the same store."""
+        return MilvusStore(replace(self.address, collection=name))
 
     def put_document(self, document: Document) -> None:
         """Write or overwrite a document's row."""
@@ -124,9 +132,8 @@ class MilvusStore:
 
     def document(self, tenant: str, doc_id: str) -> Document | None:
         """A tenant's document."""
-        found = self._query(
-            self._documents, f'doc_key in ["{document_key(tenant, doc_id)}"]', ["*"]
-        )
+        expression = f'doc_key in ["{document_key(tenant, doc_id)}"]'
+        found = self._query(self._documents, expression, schema.DOCUMENT_FIELDS)
         return schema.to_document(found[0]) if found else None
 
     def documents(
@@ -142,7 +149,9 @@ class MilvusStore:
             parts.append(with_labels([label("source", source)]))
         if status is not None:
             parts.append(with_labels([label("status", status)]))
-        entities = self._all(self._documents, " and ".join(filter(None, parts)), ["*"])
+        entities = self._all(
+            self._documents, " and ".join(filter(None, parts)), schema.DOCUMENT_FIELDS
+        )
         found = [schema.to_document(entity) for entity in entities]
         return sorted(found, key=lambda document: (-document.time_ms, document.source))
 
@@ -265,7 +274,7 @@ class MilvusStore:
         return int(found[0]["count(*)"])
 
     def _query(
-        self, name: str, expression: str, fields: list[str], limit: int | None = QUERY_ROWS
+        self, name: str, expression: str, fields: Sequence[str], limit: int | None = QUERY_ROWS
     ) -> list[dict[str, Any]]:
         bound = {} if limit is None else {"limit": limit}
         return list(
@@ -273,7 +282,7 @@ class MilvusStore:
                 lambda: self._client.query(
                     name,
                     filter=expression,
-                    output_fields=fields,
+                    output_fields=list(fields),
                     consistency_level="Strong",
                     timeout=CALL_TIMEOUT_S,
                     **bound,
@@ -281,7 +290,7 @@ class MilvusStore:
             )
         )
 
-    def _all(self, name: str, expression: str, fields: list[str]) -> list[dict[str, Any]]:
+    def _all(self, name: str, expression: str, fields: Sequence[str]) -> list[dict[str, Any]]:
         """Every row that passes, however many; a plain query where one is enough."""
         if self.fingerprint() is None:
             return []
@@ -290,7 +299,7 @@ class MilvusStore:
             return found
         iterator = _guard(
             lambda: self._client.query_iterator(
-                name, filter=expression, output_fields=fields, batch_size=QUERY_ROWS // 4
+                name, filter=expression, output_fields=list(fields), batch_size=QUERY_ROWS // 4
             )
         )
         everything: list[dict[str, Any]] = []

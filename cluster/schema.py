@@ -20,6 +20,20 @@ MAX_LABELS = 256
 METADATA_BYTES = 32_768
 # Milvus asks for a vector in every collection; documents have none of their own.
 NO_VECTOR = [0.0, 1.0]
+DOCUMENT_FIELDS = (
+    "doc_id",
+    "sha256",
+    "source",
+    "title",
+    "pages",
+    "status",
+    "error",
+    "tenant",
+    "tags",
+    "metadata",
+    "fingerprint",
+    "time_ms",
+)
 _METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -131,19 +145,9 @@ def row_entity(row: Row) -> dict[str, Any]:
 
 def to_document(entity: dict[str, Any]) -> Document:
     """A document from its row."""
+    fields = {name: entity[name] for name in DOCUMENT_FIELDS}
     return Document(
-        doc_id=entity["doc_id"],
-        sha256=entity["sha256"],
-        source=entity["source"],
-        title=entity["title"],
-        pages=entity["pages"],
-        status=entity["status"],
-        error=entity["error"],
-        tenant=entity["tenant"],
-        tags=tuple(entity["tags"]),
-        metadata=dict(entity["metadata"]),
-        fingerprint=entity["fingerprint"],
-        time_ms=entity["time_ms"],
+        **fields | {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"])}
     )
 
 

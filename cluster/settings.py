@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "int8", "nf4"] = Field(
         "auto", description="auto: bf16 on a GPU, fp32 on a CPU. int8 and nf4 are for fit."
     )
+    quantize_vision: bool = Field(
+        False, description="Quantise the vision tower too (int8 and nf4); it is kept wide else."
+    )
     pooling: Literal["last", "mean"] = Field("last", description="How token states are pooled.")
     dimensions: int = Field(
         0, ge=0, description="Truncate vectors to this many dimensions; 0 keeps them whole."
@@ -153,6 +156,12 @@ def load_settings(**flags: object) -> Settings:
             for item in error.errors()
         )
         raise InvalidInput(f"settings cannot be used: {problems}") from error
+
+
+def default_environment(**variables: str) -> None:
+    """Set environment variables that are not set, for libraries that only read them there."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
 
 
 def child_environment(**extra: str) -> dict[str, str]:

@@ -9,9 +9,8 @@ from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
 from transformers.utils.logging import disable_progress_bar
 
 from cluster.errors import ModelUnavailable
+from models.options import Precision
 from models.registry import ModelSpec
-
-Precision = Literal["fp32", "bf16", "int8", "nf4"]
 
 CHECKPOINT_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
 

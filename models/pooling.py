@@ -1,10 +1,8 @@
 """From token states to one vector for each input."""
 
-from typing import Literal
-
 import torch
 
-Pooling = Literal["last", "mean"]
+from models.options import Pooling
 
 
 def pooled_rows(lengths: tuple[int, ...], pooling: Pooling) -> torch.Tensor | None:

@@ -1,0 +1,59 @@
+"""Ray: connect to a cluster, or start one on this machine and shut down what we started."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from cluster.settings import Settings, default_environment
+
+# Ray's C++ side logs harmless facts as errors, and reads this once, when it is imported.
+default_environment(RAY_BACKEND_LOG_LEVEL="fatal")
+
+import ray  # noqa: E402
+
+# Logical CPUs beyond the real ones: checking, splitting and writing mostly wait.
+LIGHT_STAGE_CPUS = 2
+OBJECT_STORE_SHARE = 0.15  # of the machine's memory, for a Ray of our own
+OBJECT_STORE_MOST_BYTES = 4 * 2**30
+
+
+@contextmanager
+def ray_session(settings: Settings) -> Iterator[None]:
+    """A Ray that can run jobs: the one at `ray_address`, one already there, or our own."""
+    if ray.is_initialized():
+        yield
+        return
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, log_to_driver=False)
+    else:
+        memory = int(psutil.virtual_memory().total * OBJECT_STORE_SHARE)
+        ray.init(
+            num_cpus=cpu_cores() + LIGHT_STAGE_CPUS,
+            object_store_memory=min(memory, OBJECT_STORE_MOST_BYTES),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cluster_gpus() -> float:
+    """GPUs that Ray may hand out."""
+    return float(ray.cluster_resources().get("GPU", 0))
+
+
+def cluster_cpus() -> int:
+    """CPU cores of the cluster, without the logical ones that we add to our own."""
+    total = int(ray.cluster_resources().get("CPU", 1))
+    alone = len([node for node in ray.nodes() if node["Alive"]]) == 1
+    return min(total, cpu_cores()) if alone else total
+
+
+def cpu_cores() -> int:
+    """CPU cores of this machine that we may use."""
+    return len(psutil.Process().cpu_affinity() or [1])

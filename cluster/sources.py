@@ -1,0 +1,60 @@
+"""Where documents come from: files, folders, globs, and URLs that fsspec knows (s3://…)."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import fsspec
+
+from cluster.errors import NotFound
+
+PDF_SUFFIXES = (".pdf",)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+SUFFIXES = PDF_SUFFIXES + IMAGE_SUFFIXES
+
+
+def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
+    """Every document under `paths`, sorted, each once; local ones as absolute paths.
+
+    Folders are searched with their subfolders for names that match `pattern` (a glob), or without
+    one for the suffixes that Quire reads. A file that is named is taken whatever its suffix.
+    Raises NotFound for a path that matches nothing that exists.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        fs, root = fsspec.core.url_to_fs(path)
+        matches = fs.glob(root) if any(sign in path for sign in "*?[") else [root]
+        if not matches or not all(fs.exists(match) for match in matches):
+            raise NotFound(f"there is nothing at {path}: name a file, a folder or a pattern")
+        for match in sorted(matches):
+            files = _files_below(fs, match, pattern) if fs.isdir(match) else [match]
+            found.update((fs.unstrip_protocol(file), None) for file in files)
+    return [absolute_source(source) for source in found]
+
+
+@contextmanager
+def local_copy(source: str) -> Iterator[str]:
+    """A local path with the bytes of a source; a temporary one where it lies elsewhere."""
+    if "://" not in source:
+        yield source
+        return
+    fs, path = fsspec.core.url_to_fs(source)
+    with tempfile.TemporaryDirectory(prefix="quire-") as folder:
+        # The suffix stays, for it says what the file claims to be.
+        local = str(Path(folder) / f"document{PurePosixPath(path).suffix}")
+        fs.get_file(path, local)
+        yield local
+
+
+def _files_below(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> list[str]:
+    names = [file for file in fs.find(folder) if not PurePosixPath(file).name.startswith(".")]
+    if pattern:
+        return sorted(file for file in names if PurePosixPath(file).match(pattern))
+    return sorted(file for file in names if PurePosixPath(file).suffix.lower() in SUFFIXES)
+
+
+def absolute_source(source: str) -> str:
+    """How a source is stored: a local one as an absolute path, any other as its URL."""
+    local = source.removeprefix("file://")
+    return source if "://" in local else str(Path(local).absolute())

@@ -1,0 +1,1 @@
+"""Ray Data jobs; each file offers run(settings, ...) -> Report."""

@@ -1,0 +1,47 @@
+"""Forget documents: rows first, so that they are invisible at once, then their page images."""
+
+from dataclasses import dataclass
+
+from cluster.core import Document, Filter
+from cluster.errors import InvalidInput
+from cluster.milvus import MilvusStore, open_store
+from cluster.page_images import PageImages
+from cluster.settings import Settings
+from cluster.sources import absolute_source
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What went with one document."""
+
+    document: str
+    source: str
+    tenant: str
+    rows: int
+    images: int
+
+
+def run(
+    settings: Settings, *, doc_id: str = "", path: str = "", tenant: str | None = None
+) -> list[Forgotten]:
+    """Forget by id, by source path, or a whole tenant; says what went. Raises InvalidInput."""
+    if not doc_id and not path and tenant is None:
+        raise InvalidInput("say what to forget: a document id, --path or --tenant")
+    wanted = Filter(tenant=tenant, doc_ids=(doc_id,) if doc_id else ())
+    source = absolute_source(path) if path else None
+    images = PageImages(settings.page_images_url)
+    with open_store(settings) as store:
+        found = store.documents(wanted, source=source)
+        return [forget_document(store, images, document) for document in found]
+
+
+def forget_document(store: MilvusStore, images: PageImages, document: Document) -> Forgotten:
+    """Remove one document from the store and the page images."""
+    rows = store.forget(document)
+    return Forgotten(
+        document=document.doc_id,
+        source=document.source,
+        tenant=document.tenant,
+        rows=rows,
+        images=images.forget(document),
+    )

@@ -1,0 +1,125 @@
+"""The driver's book of an ingest: outcomes come in, finished documents go out.
+
+It alone decides that a document is done: when every page that was to be written has reported.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cluster.core import Document
+from jobs.report import STAGES, DocumentReport, IngestReport, State
+from jobs.stages import to_document
+
+Finish = Callable[[Document], list[str]]
+
+
+@dataclass
+class Pending:
+    """A document some of whose pages are still at work."""
+
+    document: Document
+    todo: int
+    written: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        return self.written + len(self.failed) >= self.todo
+
+
+class Ledger:
+    """Counts for the display, and the report. `finish` stores a document that is done."""
+
+    def __init__(self, report: IngestReport, sources: list[str], finish: Finish) -> None:
+        self.report = report
+        self.documents = len(sources)
+        self.documents_done = 0
+        self.pages = 0
+        self.pages_done = 0
+        self.failures = 0
+        self._open_sources = dict.fromkeys(sources)
+        self._pending: dict[str, Pending] = {}
+        self._finish = finish
+
+    def record(self, event: str, work: dict[str, Any]) -> None:
+        """Enter one outcome of the pipeline."""
+        document = to_document(work["document"])
+        if event in ("unchanged", "refused"):
+            self._close_at_once(document, work)
+            return
+        pending = self._pending.get(document.source)
+        if pending is None:
+            pending = self._pending[document.source] = Pending(document, work["todo"])
+            self.pages += work["todo"]
+        if event == "page":
+            self._enter_page(pending, work)
+        if pending.is_done:
+            self._close(pending)
+
+    def close(self) -> None:
+        """Enter what never came back: pages whose worker died, sources never looked at."""
+        for pending in list(self._pending.values()):
+            lost = pending.todo - pending.written - len(pending.failed)
+            self._close(pending, lost)
+        for source in list(self._open_sources):
+            self._add(
+                DocumentReport(
+                    source, "failed", reason="lost", message="its worker died: ingest it again"
+                )
+            )
+
+    def _enter_page(self, pending: Pending, work: dict[str, Any]) -> None:
+        self.pages_done += 1
+        if work["reason"]:
+            pending.failed[work["page"]] = f"{work['reason']}: {work['message']}"
+            self.failures += 1
+            return
+        pending.written += 1
+        for stage in STAGES:
+            self.report.stage_seconds[stage] += work[f"{stage}_s"]
+
+    def _close_at_once(self, document: Document, work: dict[str, Any]) -> None:
+        state: State = "unchanged"
+        if work["reason"]:
+            state = "skipped" if document.status == "skipped" else "failed"
+            self.failures += state == "failed"
+        self._add(
+            DocumentReport(
+                source=document.source,
+                state=state,
+                doc_id=document.doc_id,
+                reason=work["reason"],
+                message=work["message"],
+                pages=document.pages,
+            )
+        )
+
+    def _close(self, pending: Pending, lost: int = 0) -> None:
+        self._pending.pop(pending.document.source)
+        document, failed = pending.document, pending.failed
+        present = document.pages - len(failed) - lost
+        problems = [f"page {page}: {why}" for page, why in sorted(failed.items())]
+        if lost:
+            problems.append(f"{lost} pages were lost with their worker: ingest it again")
+        done = replace(
+            document, status="indexed" if present else "failed", error="; ".join(problems)
+        )
+        self._add(
+            DocumentReport(
+                source=document.source,
+                state="indexed" if present else "failed",
+                doc_id=document.doc_id,
+                reason="" if present else next(iter(failed.values()), "lost").split(":")[0],
+                message="; ".join(problems),
+                pages=document.pages,
+                new_pages=pending.written,
+                failed_pages=failed,
+                replaced=self._finish(done),
+            )
+        )
+
+    def _add(self, report: DocumentReport) -> None:
+        self._open_sources.pop(report.source, None)
+        self.documents_done += 1
+        self.report.documents.append(report)

@@ -1,0 +1,162 @@
+"""Progress of an ingest: a live display on a terminal, JSON lines anywhere else."""
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import IO, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+JSON_INTERVAL_S = 2.0
+
+
+class Counts(Protocol):
+    """What there is to show; all but seconds are counts."""
+
+    documents: int
+    documents_done: int
+    pages: int
+    pages_done: int
+    failures: int
+
+
+class ProgressView(Protocol):
+    """Shows counts while a job runs."""
+
+    def __enter__(self) -> "ProgressView": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def update(self, counts: Counts) -> None: ...
+
+
+class Rate:
+    """Pages a second since the first page, and the seconds that are left at that rate."""
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._first_pages = 0
+
+    def measure(self, counts: Counts) -> tuple[float, float | None]:
+        """(pages a second, seconds left or None while unknown)."""
+        now = time.monotonic()
+        if self._first_s is None:
+            if counts.pages_done:
+                self._first_s, self._first_pages = now, counts.pages_done
+            return 0.0, None
+        elapsed = now - self._first_s
+        rate = (counts.pages_done - self._first_pages) / elapsed if elapsed else 0.0
+        return rate, self._left(counts) / rate if rate else None
+
+    @staticmethod
+    def _left(counts: Counts) -> float:
+        """Pages left; documents not opened yet are taken to be as long as the others."""
+        unopened = counts.documents - counts.documents_done
+        mean = counts.pages / max(1, counts.documents_done)
+        return max(counts.pages - counts.pages_done, 0) + max(0.0, unopened * mean - counts.pages)
+
+
+class JsonLines:
+    """One JSON object a line, every few seconds and at the end."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._rate = Rate()
+        self._next_s = 0.0
+        self._last: Counts | None = None
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._last is not None:
+            self._write(self._last)
+
+    def update(self, counts: Counts) -> None:
+        self._last = counts
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + JSON_INTERVAL_S
+            self._write(counts)
+
+    def _write(self, counts: Counts) -> None:
+        rate, left_s = self._rate.measure(counts)
+        line = {
+            "documents": counts.documents,
+            "documents_done": counts.documents_done,
+            "pages": counts.pages,
+            "pages_done": counts.pages_done,
+            "pages_per_s": round(rate, 2),
+            "eta_s": None if left_s is None else round(left_s),
+            "failures": counts.failures,
+        }
+        print(json.dumps(line), file=self._stream, flush=True)
+
+
+class TerminalBar:
+    """A bar with documents, pages, pages/s, time left and failures."""
+
+    def __init__(self, console: Console) -> None:
+        self._rate = Rate()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task("starting Ray and the models", total=None, facts="")
+
+    def __enter__(self) -> "TerminalBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, counts: Counts) -> None:
+        rate, left_s = self._rate.measure(counts)
+        facts = (
+            f"{counts.pages_done}/{counts.pages} pages · {rate:.1f} pages/s · "
+            f"{counts.documents_done}/{counts.documents} documents"
+        )
+        if left_s is not None:
+            facts += f" · {_duration(left_s)} left"
+        if counts.failures:
+            facts += f" · [red]{counts.failures} failures[/red]"
+        self._progress.update(
+            self._task,
+            description="ingesting",
+            total=counts.pages or None,
+            completed=counts.pages_done,
+            facts=facts,
+        )
+
+
+def progress_view() -> ProgressView:
+    """The view that suits where standard error goes."""
+    console = Console(stderr=True)
+    return TerminalBar(console) if console.is_terminal else JsonLines(sys.stderr)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02}"

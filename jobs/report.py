@@ -1,0 +1,76 @@
+"""What an ingest did: one named state for every input, and where the time went."""
+
+import json
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+State = Literal["indexed", "unchanged", "skipped", "failed"]
+STAGES = ("render", "ocr", "embed", "write")
+
+
+@dataclass
+class DocumentReport:
+    """The end of one input. `pages` counts all of its pages, `new_pages` those indexed now."""
+
+    source: str
+    state: State
+    doc_id: str = ""
+    reason: str = ""
+    message: str = ""
+    pages: int = 0
+    new_pages: int = 0
+    failed_pages: dict[int, str] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
+
+
+@dataclass
+class IngestReport:
+    """Everything an ingest did. Seconds of the stages are summed over all workers."""
+
+    collection: str
+    fingerprint: str
+    documents: list[DocumentReport] = field(default_factory=list)
+    seconds: float = 0.0
+    pipeline_seconds: float = 0.0
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    @property
+    def states(self) -> dict[State, int]:
+        """How many inputs ended in each state."""
+        return dict(Counter(document.state for document in self.documents))
+
+    @property
+    def new_pages(self) -> int:
+        return sum(document.new_pages for document in self.documents)
+
+    @property
+    def failed_pages(self) -> int:
+        return sum(len(document.failed_pages) for document in self.documents)
+
+    @property
+    def pages_per_s(self) -> float:
+        """Indexed pages a second, from the first page at work to the last written."""
+        return self.new_pages / self.pipeline_seconds if self.pipeline_seconds else 0.0
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                **asdict(self),
+                "states": self.states,
+                "new_pages": self.new_pages,
+                "failed_pages": self.failed_pages,
+                "pages_per_s": round(self.pages_per_s, 2),
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
+
+    def save(self, folder: Path) -> Path:
+        """Write the report as JSON into a folder, under the time of its writing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / time.strftime("ingest-%Y%m%d-%H%M%S.json")
+        file.write_text(self.to_json())
+        return file

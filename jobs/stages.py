@@ -1,0 +1,272 @@
+"""The Ray Data stages of an ingest. Between them travel rows of plain values and bytes.
+
+A row is a dict of one schema for each arrow: sources → `Work` → `PageWork` → vectors → outcomes.
+Hostile bytes are parsed only in the renderer's subprocess; a page that fails becomes an outcome
+and passes through the stages behind it untouched.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from cluster.chunks import chunk_text
+from cluster.core import Document, Row, Scalar, doc_id_of, sha256_of
+from cluster.errors import UnreadableDocument
+from cluster.milvus import MilvusStore, StoreAddress
+from cluster.page_images import PageImages
+from cluster.settings import Settings
+from cluster.sources import local_copy
+from jobs.pdf import DocumentInfo, Renderer, RenderLimits, RenderTarget
+from models.options import EmbedderOptions
+
+Batch = dict[str, Any]
+Event = Literal["work", "unchanged", "refused", "page"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of one ingest has to know."""
+
+    settings: Settings
+    address: StoreAddress
+    fingerprint: str
+    dimension: int
+    options: EmbedderOptions
+    target: RenderTarget
+    page_chars: int
+    tenant: str
+    tags: tuple[str, ...]
+    metadata: dict[str, Scalar]
+    threads: int
+
+
+class CheckDocuments:
+    """Sources → shards of pages that are not in the index yet, and outcomes of the others."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.store = MilvusStore(job.address)
+        self.renderer = Renderer(render_limits(job.settings))
+
+    def __call__(self, batch: Batch) -> Iterator[Batch]:
+        for source in batch["source"]:
+            rows = list(self._check(str(source)))
+            yield {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _check(self, source: str) -> Iterator[dict[str, str]]:
+        try:
+            with local_copy(source) as path:
+                yield from self._shards(source, path)
+        except OSError as error:
+            message = f"it cannot be read ({error.strerror or error}): check that it is there"
+            yield _work("refused", Document("", "", source, status="failed"), "unreadable", message)
+
+    def _shards(self, source: str, path: str) -> Iterator[dict[str, str]]:
+        sha256 = sha256_of(path)
+        document = Document(
+            doc_id=doc_id_of(sha256),
+            sha256=sha256,
+            source=source,
+            tenant=self.job.tenant,
+            tags=self.job.tags,
+            metadata=self.job.metadata,
+            fingerprint=self.job.fingerprint,
+            time_ms=int(time.time() * 1000),
+        )
+        held = self.store.document(document.tenant, document.doc_id)
+        if held is not None and held.status == "indexed" and not held.error:
+            if (held.tags, held.metadata) == (document.tags, document.metadata):
+                note = "" if held.source == source else f"the same bytes as {held.source}"
+                yield _work("unchanged", replace(held, source=source), "", note)
+                return
+            held = None  # every row carries tags and metadata, so every row is written anew
+        try:
+            info = self.renderer.check(path)
+        except UnreadableDocument as error:
+            yield self._refuse(document, error)
+            return
+        document = replace(document, title=info.title, pages=info.pages)
+        present = self.store.pages_present(document.tenant, document.doc_id) if held else set()
+        self.store.put_document(document)
+        yield from self._split(document, info, present)
+
+    def _refuse(self, document: Document, error: UnreadableDocument) -> dict[str, str]:
+        status: Literal["skipped", "failed"] = "skipped" if error.skipped else "failed"
+        refused = replace(document, status=status, error=f"{error.reason}: {error}")
+        self.store.put_document(refused)
+        return _work("refused", refused, error.reason, str(error))
+
+    def _split(
+        self, document: Document, info: DocumentInfo, present: set[int]
+    ) -> Iterator[dict[str, str]]:
+        missing = [page for page in range(1, info.pages + 1) if page not in present]
+        size = self.job.settings.shard_pages
+        # A document whose pages are all there but was never finished still needs its last word.
+        for start in range(0, max(1, len(missing)), size):
+            yield _work("work", document, pages=missing[start : start + size], todo=len(missing))
+
+
+class RenderPages:
+    """Shards → rendered pages; their images go to the page-image store at once."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.renderer = Renderer(render_limits(job.settings))
+        self.images = PageImages(job.settings.page_images_url)
+
+    def __call__(self, batch: Batch) -> Iterator[Batch]:
+        for event, text in zip(batch["event"], batch["work"], strict=True):
+            work = json.loads(str(text))
+            if event != "work" or not work["pages"]:
+                yield _page_row(str(event), work)
+                continue
+            self.renderer.start_shard()
+            with local_copy(work["document"]["source"]) as path:
+                for page in work["pages"]:
+                    yield self._render(path, work, page)
+
+    def _render(self, path: str, work: dict[str, Any], page: int) -> Batch:
+        document = work["document"]
+        try:
+            rendered = self.renderer.render(path, page, self.job.target)
+        except UnreadableDocument as error:
+            return _page_row(
+                "page", work | {"page": page, "reason": error.reason, "message": str(error)}
+            )
+        self.images.put(document["tenant"], document["doc_id"], page, rendered.jpeg)
+        facts = {
+            "page": page,
+            "text": rendered.text,
+            "ocr": rendered.ocr,
+            "ocr_error": rendered.ocr_error,
+            "render_s": rendered.render_s,
+            "ocr_s": rendered.ocr_s,
+            "width_px": rendered.jpeg_width,
+            "height_px": rendered.jpeg_height,
+            "shape": rendered.pixels.shape,
+        }
+        return _page_row("page", work | facts, rendered.pixels.tobytes())
+
+
+class EmbedPages:
+    """Rendered pages → vectors of each page and of the chunks of its text."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        from models.embedder import Qwen3VLEmbedder
+
+        if not torch.cuda.is_available():
+            torch.set_num_threads(job.threads)  # Ray allows an actor one thread
+        self.job = job
+        self.embedder = Qwen3VLEmbedder(job.options)
+
+    def __call__(self, batch: Batch) -> Batch:
+        from models.inputs import MultimodalInput
+
+        started = time.perf_counter()
+        pages = [json.loads(str(text)) for text in batch["work"]]
+        inputs: list[MultimodalInput] = []
+        for page, pixels in zip(pages, batch["pixels"], strict=True):
+            if not pixels:
+                continue
+            image = np.frombuffer(pixels, np.uint8).reshape(page["shape"])
+            text = page["text"][: self.job.page_chars]
+            page["chunks"] = self._chunks(page["text"])
+            inputs.append(MultimodalInput(text=text, images=(image,)))
+            inputs += [MultimodalInput(text=chunk) for chunk in page["chunks"]]
+        vectors = self.embedder.embed(inputs)
+        seconds = (time.perf_counter() - started) / max(1, len(pages))
+        taken = 0
+        payload = []
+        for page in pages:
+            count = 1 + len(page["chunks"]) if "chunks" in page else 0
+            page["embed_s"] = seconds if count else 0.0
+            payload.append(vectors[taken : taken + count].tobytes())
+            taken += count
+        return {"event": batch["event"], "work": _texts(pages), "vectors": payload}
+
+    def _chunks(self, text: str) -> list[str]:
+        settings = self.job.settings
+        return chunk_text(text, chars=settings.chunk_chars, overlap=settings.chunk_overlap)
+
+
+class WritePages:
+    """Vectors → rows in the store; what comes out is the outcome of each page."""
+
+    def __init__(self, job: Job) -> None:
+        self.store = MilvusStore(job.address)
+        self.dimension = job.dimension
+
+    def __call__(self, batch: Batch) -> Batch:
+        started = time.perf_counter()
+        pages = [json.loads(str(text)) for text in batch["work"]]
+        rows: list[Row] = []
+        for page, vectors in zip(pages, batch["vectors"], strict=True):
+            if vectors:
+                rows += self._rows(page, np.frombuffer(vectors, np.float32))
+        self.store.write_rows(rows)
+        seconds = (time.perf_counter() - started) / max(1, len(pages))
+        for page in pages:
+            page["write_s"] = seconds if "chunks" in page else 0.0
+            for bulky in ("text", "chunks", "pages"):
+                page.pop(bulky, None)
+        return {"event": batch["event"], "work": _texts(pages)}
+
+    def _rows(self, page: dict[str, Any], vectors: np.ndarray) -> list[Row]:
+        document = to_document(page["document"])
+        texts = [page["text"], *page["chunks"]]
+        # The page's own row comes last: where it is present, so are its chunks.
+        return [
+            Row(document, page["page"], chunk, text, vector, page["width_px"], page["height_px"])
+            for chunk, (text, vector) in enumerate(
+                zip(texts, vectors.reshape(-1, self.dimension), strict=True)
+            )
+        ][::-1]
+
+
+def render_limits(settings: Settings) -> RenderLimits:
+    """The renderer's limits as the settings have them."""
+    return RenderLimits(
+        page_timeout_s=settings.page_timeout_s,
+        document_timeout_s=settings.document_timeout_s,
+        memory_bytes=settings.render_memory_bytes,
+        max_document_bytes=settings.max_document_bytes,
+        max_pages=settings.max_document_pages,
+        max_page_pixels=settings.max_image_pixels,
+    )
+
+
+def to_document(fields: dict[str, Any]) -> Document:
+    """A document from its JSON fields."""
+    return Document(**{**fields, "tags": tuple(fields["tags"])})
+
+
+def _work(
+    event: Event,
+    document: Document,
+    reason: str = "",
+    message: str = "",
+    pages: list[int] | None = None,
+    todo: int = 0,
+) -> dict[str, str]:
+    work = {
+        "document": asdict(document),
+        "reason": reason,
+        "message": message,
+        "pages": pages or [],
+        "todo": todo,
+    }
+    return {"event": event, "work": json.dumps(work)}
+
+
+def _page_row(event: str, work: dict[str, Any], pixels: bytes = b"") -> Batch:
+    return {"event": [event], "work": _texts([work]), "pixels": [pixels]}
+
+
+def _texts(works: list[dict[str, Any]]) -> list[str]:
+    return [json.dumps(work) for work in works]

@@ -1,0 +1,73 @@
+"""What a caller may choose about an embedder, and the fingerprint that follows from it.
+
+Light on purpose: nothing here loads a model or imports torch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cluster.core import Fingerprint
+from cluster.errors import InvalidInput
+from cluster.settings import Settings
+from models.registry import registry
+
+Precision = Literal["fp32", "bf16", "int8", "nf4"]
+Pooling = Literal["last", "mean"]
+
+
+@dataclass(frozen=True)
+class EmbedderOptions:
+    """Choices for one embedder. Zeros and "auto" take the model's own."""
+
+    model: str = "quire-tiny"
+    precision: Literal["auto"] | Precision = "auto"
+    pooling: Pooling = "last"
+    dimensions: int = 0
+    max_pixels: int = 0
+    instruction: str = "Represent the user's input."
+    batch_tokens: int = 16_384
+    quantize_vision: bool = False
+    device: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "EmbedderOptions":
+        """The settings' choices with "auto" resolved: bf16 on a GPU, fp32 on a CPU."""
+        precision = settings.precision
+        if precision == "auto":
+            precision = "bf16" if has_gpu else "fp32"
+        return cls(
+            model=settings.model,
+            precision=precision,
+            pooling=settings.pooling,
+            dimensions=settings.dimensions,
+            max_pixels=settings.max_pixels,
+            instruction=settings.instruction,
+            batch_tokens=settings.batch_tokens,
+            quantize_vision=settings.quantize_vision,
+        )
+
+    @property
+    def resolved_precision(self) -> Precision:
+        """The precision, once it is known. Raises InvalidInput while it is "auto"."""
+        if self.precision == "auto":
+            raise InvalidInput("the precision depends on the device and is not known yet")
+        return self.precision
+
+    def fingerprint(self, precision: Precision) -> Fingerprint:
+        """Everything that changes a vector. Raises ModelUnavailable or InvalidInput."""
+        spec = registry.find(self.model)
+        if self.dimensions > spec.dimension:
+            raise InvalidInput(
+                f"{spec.name} has {spec.dimension} dimensions: it cannot give {self.dimensions}"
+            )
+        with_vision = self.quantize_vision and precision in ("int8", "nf4")
+        return Fingerprint(
+            model=spec.name,
+            revision=spec.revision,
+            precision=f"{precision}+vision" if with_vision else precision,
+            pooling=self.pooling,
+            dimension=self.dimensions or spec.dimension,
+            max_pixels=self.max_pixels or spec.max_pixels,
+            instruction=self.instruction,
+            page_input=spec.page_input,
+        )

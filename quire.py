@@ -1,0 +1,411 @@
+"""The command line: one short function a command. `python -m quire` or `quire`.
+
+Heavy imports stay inside the command that needs them, so that `--help` answers at once.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cluster.core import Filter, Hit, Query, Scalar
+from cluster.errors import InvalidInput, NotFound, QuireError
+from cluster.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from jobs.report import IngestReport
+
+SNIPPET_CHARS = 240
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Search large collections of PDFs by what is on the page. Every option of a command can "
+    "also be set as QUIRE_NAME in the environment or as `name:` in quire.yaml; `quire settings` "
+    "lists them all.",
+)
+
+
+def setting(name: str, *more: str) -> Any:
+    """A command-line option for one of the Settings; its help and default are written there."""
+    field = Settings.model_fields[name]
+    flags = [f"--{name.replace('_', '-')}", *more]
+    return typer.Option(*flags, help=f"{field.description} \\[default: {field.default!r}]")
+
+
+Store = Annotated[str | None, setting("store")]
+Collection = Annotated[str | None, setting("collection")]
+Model = Annotated[str | None, setting("model")]
+Precision = Annotated[str | None, setting("precision")]
+Dimensions = Annotated[int | None, setting("dimensions")]
+MaxPixels = Annotated[int | None, setting("max_pixels")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Tenant = Annotated[str | None, typer.Option(help="Only this tenant's documents.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
+Metadata = Annotated[
+    list[str] | None, typer.Option("--meta", help="KEY=VALUE metadata; may be repeated.")
+]
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command; an error that a user can act on is one line, not a traceback."""
+
+    @app.command()
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except QuireError as error:
+            Console(stderr=True, soft_wrap=True).print(
+                f"[bold red]{type(error).__name__}[/]: {error}", highlight=False
+            )
+            raise typer.Exit(2) from None
+
+    return run
+
+
+@command
+def ingest(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs or s3:// URLs.")],
+    tenant: Annotated[str, typer.Option(help="The tenant that owns these documents.")] = "",
+    tag: Tags = None,
+    meta: Metadata = None,
+    glob: Annotated[str, typer.Option(help="Take only names that match, e.g. '*.pdf'.")] = "",
+    model: Model = None,
+    precision: Precision = None,
+    dimensions: Dimensions = None,
+    max_pixels: MaxPixels = None,
+    workers: Annotated[int | None, setting("workers")] = None,
+    gpus_per_worker: Annotated[float | None, setting("gpus_per_worker")] = None,
+    batch_tokens: Annotated[int | None, setting("batch_tokens")] = None,
+    ocr: Annotated[str | None, setting("ocr")] = None,
+    ray_address: Annotated[str | None, setting("ray_address")] = None,
+    store: Store = None,
+    collection: Collection = None,
+    json_: Json = False,
+) -> None:
+    """Index PDFs and images: render, read, embed and store every page."""
+    settings = load_settings(
+        model=model,
+        precision=precision,
+        dimensions=dimensions,
+        max_pixels=max_pixels,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        batch_tokens=batch_tokens,
+        ocr=ocr,
+        ray_address=ray_address,
+        store=store,
+        collection=collection,
+    )
+    from jobs.ingest import IngestRequest, run
+
+    request = IngestRequest(
+        paths=tuple(paths),
+        pattern=glob,
+        tenant=tenant,
+        tags=tuple(tag or ()),
+        metadata=parse_metadata(meta),
+    )
+    report = run(settings, request)
+    file = report.save(settings.data_dir / "reports")
+    if json_:
+        print(report.to_json())
+    else:
+        print_report(report, file)
+    if any(document.state == "failed" for document in report.documents):
+        raise typer.Exit(1)
+
+
+@command
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for, in any language.")] = "",
+    image: Annotated[Path | None, typer.Option(help="A screenshot to look for.")] = None,
+    top_k: Annotated[int | None, setting("top_k", "-k")] = None,
+    mode: Annotated[str | None, setting("mode")] = None,
+    tenant: Tenant = None,
+    tag: Tags = None,
+    meta: Metadata = None,
+    document: Annotated[
+        list[str] | None, typer.Option(help="Only this document id; may be repeated.")
+    ] = None,
+    after: Annotated[datetime | None, typer.Option(help="Ingested at or after (UTC).")] = None,
+    before: Annotated[datetime | None, typer.Option(help="Ingested before (UTC).")] = None,
+    fusion: Annotated[str | None, setting("fusion")] = None,
+    dense_weight: Annotated[float | None, setting("dense_weight")] = None,
+    model: Model = None,
+    precision: Precision = None,
+    dimensions: Dimensions = None,
+    max_pixels: MaxPixels = None,
+    store: Store = None,
+    collection: Collection = None,
+    json_: Json = False,
+) -> None:
+    """Find pages by text, by screenshot, or by both."""
+    settings = load_settings(
+        top_k=top_k,
+        mode=mode,
+        fusion=fusion,
+        dense_weight=dense_weight,
+        model=model,
+        precision=precision,
+        dimensions=dimensions,
+        max_pixels=max_pixels,
+        store=store,
+        collection=collection,
+    )
+    wanted = Filter(
+        tenant=tenant,
+        tags=tuple(tag or ()),
+        doc_ids=tuple(document or ()),
+        metadata=parse_metadata(meta),
+        after=after,
+        before=before,
+    )
+    query = Query(text=text, image=read_image(image, settings), filter=wanted)
+    from jobs.search import run
+
+    hits = run(settings, query)
+    if json_:
+        print(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=1))
+    else:
+        print_hits(hits, settings)
+
+
+@command
+def status(store: Store = None, json_: Json = False) -> None:
+    """Show collections with their documents, pages and failures."""
+    settings = load_settings(store=store)
+    from cluster.milvus import open_store
+
+    require_store(settings)
+    rows = []
+    with open_store(settings) as opened:
+        for name, fingerprint in opened.collections().items():
+            each = opened.collection(name)
+            rows.append(
+                {
+                    "collection": name,
+                    "documents": each.count_documents("indexed"),
+                    "pages": each.count_pages(),
+                    "indexing": each.count_documents("indexing"),
+                    "skipped": each.count_documents("skipped"),
+                    "failed": each.count_documents("failed"),
+                    "model": str(fingerprint),
+                }
+            )
+    print_rows(rows, json_, empty=f"nothing is indexed in {settings.store} yet: quire ingest DIR")
+
+
+@command
+def documents(
+    tenant: Tenant = None,
+    tag: Tags = None,
+    meta: Metadata = None,
+    store: Store = None,
+    collection: Collection = None,
+    json_: Json = False,
+) -> None:
+    """List documents, newest first."""
+    settings = load_settings(store=store, collection=collection)
+    from cluster.milvus import open_store
+
+    require_store(settings)
+    wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
+    with open_store(settings) as opened:
+        found = opened.documents(wanted)
+    if json_:
+        print(json.dumps([asdict(document) for document in found], ensure_ascii=False, indent=1))
+        return
+    rows = [
+        {
+            "document": document.doc_id,
+            "status": document.status,
+            "pages": document.pages,
+            "title": document.title,
+            "tenant": document.tenant,
+            "tags": ", ".join(document.tags),
+            "source": document.source,
+            "error": document.error,
+        }
+        for document in found
+    ]
+    print_rows(rows, False, empty="no document passes")
+
+
+@command
+def forget(
+    doc_id: Annotated[str, typer.Argument(help="The document's id (quire documents).")] = "",
+    path: Annotated[str, typer.Option(help="Forget what was ingested from this path.")] = "",
+    tenant: Annotated[
+        str | None, typer.Option(help="Only this tenant's; alone: all of it.")
+    ] = None,
+    store: Store = None,
+    collection: Collection = None,
+    json_: Json = False,
+) -> None:
+    """Remove documents: their rows and their page images, at once invisible."""
+    settings = load_settings(store=store, collection=collection)
+    from jobs.forget import run
+
+    require_store(settings)
+    removed = run(settings, doc_id=doc_id, path=path, tenant=tenant)
+    rows = [asdict(each) for each in removed]
+    print_rows(rows, json_, empty="nothing was removed: no document passes")
+
+
+@command
+def models(json_: Json = False) -> None:
+    """List the embedders that Quire knows, with parameters, dimensions and memory."""
+    from models.registry import registry
+
+    rows = []
+    for spec in registry.specs.values():
+        sizes = {
+            precision: f"{spec.parameters.weight_bytes(precision) / 2**30:.2f} GiB"
+            for precision in ("fp32", "bf16", "int8", "nf4")
+        }
+        rows.append(
+            {
+                "model": spec.name,
+                "parameters": f"{spec.parameters.total:,}",
+                "dimensions": spec.dimension,
+                "max pixels": f"{spec.max_pixels:,}",
+                **sizes,
+                "checkpoint": "built in" if Path(spec.checkpoint).is_dir() else spec.checkpoint,
+                "note": spec.note,
+            }
+        )
+    print_rows(rows, json_, empty="")
+
+
+@command
+def settings(json_: Json = False) -> None:
+    """List every setting with its value here and what it does."""
+    current = load_settings()
+    values = current.model_dump(mode="json")
+    rows = [
+        {"setting": name, "value": values[name], "meaning": field.description}
+        for name, field in Settings.model_fields.items()
+    ]
+    print_rows(rows, json_, empty="")
+
+
+def parse_metadata(pairs: list[str] | None) -> dict[str, Scalar]:
+    """KEY=VALUE pairs; a value that is a JSON number or boolean is one. Raises InvalidInput."""
+    metadata: dict[str, Scalar] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InvalidInput(f"--meta {pair!r}: write it as KEY=VALUE")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        metadata[key] = parsed if isinstance(parsed, int | float | bool) else value
+    return metadata
+
+
+def read_image(path: Path | None, settings: Settings) -> Any:
+    """A screenshot as a PIL image. Raises NotFound or InvalidInput."""
+    if path is None:
+        return None
+    from models.images import decode_image
+
+    if not path.is_file():
+        raise NotFound(f"there is no image at {path}")
+    return decode_image(path.read_bytes(), max_pixels=settings.max_image_pixels)
+
+
+def require_store(settings: Settings) -> None:
+    """Raise NotFound rather than make an empty store where someone only wants to look."""
+    if settings.is_embedded and not settings.data_dir.is_dir():
+        raise NotFound(f"there is no store at {settings.store}: quire ingest DIR makes one")
+
+
+def print_hits(hits: list[Hit], settings: Settings) -> None:
+    """Rank, document, page, the scores that made the rank, and a snippet."""
+    console = Console()
+    if not hits:
+        console.print("no page found")
+    for rank, hit in enumerate(hits, start=1):
+        scores = {"fused": hit.fused, "dense": hit.dense, "text": hit.text_score}
+        shown = "  ".join(
+            f"{name} {score:.4f}" for name, score in scores.items() if score is not None
+        )
+        console.print(
+            f"[bold]{rank:2}. {escape(Path(hit.source).name)}[/]  page [bold]{hit.page}[/]  "
+            f"[dim]{shown}[/]",
+            highlight=False,
+        )
+        snippet = " ".join(hit.text.split())[:SNIPPET_CHARS]
+        console.print(f"    {escape(snippet)}", highlight=False, soft_wrap=True)
+        console.print(f"    [dim]{hit.page_id}[/]", highlight=False)
+
+
+def print_report(report: "IngestReport", file: Path) -> None:
+    """The closing table of an ingest, and where the time went."""
+    console = Console()
+    troubled = [each for each in report.documents if each.state in ("skipped", "failed")]
+    table = Table(title="Ingest", show_header=False)
+    for state in ("indexed", "unchanged", "skipped", "failed"):
+        table.add_row(state, f"{report.states.get(state, 0)} documents")
+    table.add_row("new pages", f"{report.new_pages} ({report.pages_per_s:.1f} pages/s)")
+    table.add_row("failed pages", str(report.failed_pages))
+    table.add_row("seconds", f"{report.seconds:.1f}")
+    spent = "  ".join(f"{stage} {s:.1f} s" for stage, s in report.stage_seconds.items())
+    table.add_row("all workers' time", spent)
+    table.add_row("collection", f"{report.collection}: {report.fingerprint}")
+    table.add_row("report", str(file))
+    console.print(table)
+    if troubled or report.failed_pages:
+        rows = Table(title="Not indexed")
+        for column in ("state", "why", "source", "what to do"):
+            rows.add_column(column, overflow="fold")
+        for each in troubled:
+            rows.add_row(each.state, each.reason, escape(each.source), escape(each.message))
+        for each in report.documents:
+            for page, why in each.failed_pages.items():
+                if each.state == "indexed":
+                    rows.add_row("failed", f"page {page}", escape(each.source), escape(why))
+        console.print(rows)
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool, *, empty: str) -> None:
+    """Rows of one shape as JSON or as a table."""
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    if not rows:
+        print(empty)
+        return
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    Console().print(table)
+
+
+def escape(text: str) -> str:
+    """Text that rich shall not read as markup."""
+    from rich.markup import escape as escape_markup
+
+    return escape_markup(text)
+
+
+def main() -> None:
+    """The `quire` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
