@@ -18,6 +18,7 @@ from rich.table import Table
 from cluster.core import Filter, Hit, Query, Scalar
 from cluster.errors import InvalidInput, NotFound, QuireError
 from cluster.settings import Settings, load_settings
+from cluster.snippets import snippet
 
 if TYPE_CHECKING:
     from jobs.report import IngestReport
@@ -171,13 +172,14 @@ def search(
         before=before,
     )
     query = Query(text=text, image=read_image(image, settings), filter=wanted)
-    from jobs.search import run
+    from jobs.search import open_retriever
 
-    hits = run(settings, query)
+    with open_retriever(settings) as retriever:
+        hits = retriever.search(query, settings)
     if json_:
         print(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=1))
     else:
-        print_hits(hits, settings)
+        print_hits(hits, text)
 
 
 @command
@@ -222,23 +224,9 @@ def documents(
     wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
     with open_store(settings) as opened:
         found = opened.documents(wanted)
-    if json_:
-        print(json.dumps([asdict(document) for document in found], ensure_ascii=False, indent=1))
-        return
-    rows = [
-        {
-            "document": document.doc_id,
-            "status": document.status,
-            "pages": document.pages,
-            "title": document.title,
-            "tenant": document.tenant,
-            "tags": ", ".join(document.tags),
-            "source": document.source,
-            "error": document.error,
-        }
-        for document in found
-    ]
-    print_rows(rows, False, empty="no document passes")
+    rows = [asdict(document) for document in found]
+    columns = ("doc_id", "status", "pages", "source")
+    print_rows(rows, json_, empty="no document passes", columns=columns)
 
 
 @command
@@ -259,7 +247,41 @@ def forget(
     require_store(settings)
     removed = run(settings, doc_id=doc_id, path=path, tenant=tenant)
     rows = [asdict(each) for each in removed]
-    print_rows(rows, json_, empty="nothing was removed: no document passes")
+    columns = ("document", "rows", "images", "source")
+    print_rows(rows, json_, empty="nothing was removed: no document passes", columns=columns)
+
+
+@command
+def demo(
+    pdfs: Annotated[str, typer.Option(help="Use this folder, not the made-up library.")] = "",
+    store: Annotated[str, typer.Option(help="Folder for the demo's library and index.")] = (
+        "./quire-demo"
+    ),
+) -> None:
+    """Index a small library and search it by text, in Japanese, and by screenshot."""
+    settings = load_settings(store=store, top_k=3)
+    from jobs.demo import DemoSearch, prepare
+    from jobs.ingest import IngestRequest, run
+    from jobs.search import open_retriever
+
+    console = Console()
+    console.rule("1. ingest")
+    folder = prepare(settings, pdfs)
+    report = run(settings, IngestRequest(paths=(str(folder),)))
+    print_report(report, report.save(settings.data_dir / "reports"))
+    with open_retriever(settings) as retriever:
+        for number, search in enumerate(DemoSearch.all_for(settings, folder, bool(pdfs)), start=2):
+            console.rule(f"{number}. {search.title}")
+            hits = retriever.search(search.query, settings)
+            print_hits(hits, search.query.text)
+    console.rule("Where to go next")
+    console.print(
+        f'quire search "your words" --store {store}\n'
+        f"quire search --image shot.png --store {store}\n"
+        "quire ingest DIR            # your own PDFs, into ./quire-data\n"
+        "quire --help",
+        highlight=False,
+    )
 
 
 @command
@@ -269,22 +291,26 @@ def models(json_: Json = False) -> None:
 
     rows = []
     for spec in registry.specs.values():
-        sizes = {
-            precision: f"{spec.parameters.weight_bytes(precision) / 2**30:.2f} GiB"
+        gib = {
+            precision: round(spec.parameters.weight_bytes(precision) / 2**30, 2)
             for precision in ("fp32", "bf16", "int8", "nf4")
         }
         rows.append(
             {
                 "model": spec.name,
-                "parameters": f"{spec.parameters.total:,}",
+                "parameters": spec.parameters.total,
                 "dimensions": spec.dimension,
-                "max pixels": f"{spec.max_pixels:,}",
-                **sizes,
-                "checkpoint": "built in" if Path(spec.checkpoint).is_dir() else spec.checkpoint,
+                "max_pixels": spec.max_pixels,
+                **gib,
+                "checkpoint": spec.checkpoint,
+                "revision": spec.revision,
                 "note": spec.note,
             }
         )
-    print_rows(rows, json_, empty="")
+    columns = ("model", "parameters", "dimensions", "fp32", "bf16", "int8", "nf4")
+    print_rows(rows, json_, empty="", columns=columns)
+    if not json_:
+        print("\nfp32 to nf4: GiB of weights; activations come on top.")
 
 
 @command
@@ -331,9 +357,9 @@ def require_store(settings: Settings) -> None:
         raise NotFound(f"there is no store at {settings.store}: quire ingest DIR makes one")
 
 
-def print_hits(hits: list[Hit], settings: Settings) -> None:
+def print_hits(hits: list[Hit], query: str) -> None:
     """Rank, document, page, the scores that made the rank, and a snippet."""
-    console = Console()
+    console = Console(soft_wrap=True, highlight=False)
     if not hits:
         console.print("no page found")
     for rank, hit in enumerate(hits, start=1):
@@ -341,14 +367,10 @@ def print_hits(hits: list[Hit], settings: Settings) -> None:
         shown = "  ".join(
             f"{name} {score:.4f}" for name, score in scores.items() if score is not None
         )
-        console.print(
-            f"[bold]{rank:2}. {escape(Path(hit.source).name)}[/]  page [bold]{hit.page}[/]  "
-            f"[dim]{shown}[/]",
-            highlight=False,
-        )
-        snippet = " ".join(hit.text.split())[:SNIPPET_CHARS]
-        console.print(f"    {escape(snippet)}", highlight=False, soft_wrap=True)
-        console.print(f"    [dim]{hit.page_id}[/]", highlight=False)
+        name = escape(Path(hit.source).name)
+        console.print(f"[bold]{rank:2}. {name}  page {hit.page}[/]  [cyan]{shown}[/]")
+        console.print(f"    {escape(snippet(hit.text, query, chars=SNIPPET_CHARS))}")
+        console.print(f"    [dim]{hit.page_id}[/]")
 
 
 def print_report(report: "IngestReport", file: Path) -> None:
@@ -360,9 +382,12 @@ def print_report(report: "IngestReport", file: Path) -> None:
         table.add_row(state, f"{report.states.get(state, 0)} documents")
     table.add_row("new pages", f"{report.new_pages} ({report.pages_per_s:.1f} pages/s)")
     table.add_row("failed pages", str(report.failed_pages))
-    table.add_row("seconds", f"{report.seconds:.1f}")
+    waiting = report.seconds - report.working_seconds
+    table.add_row(
+        "time", f"{report.seconds:.1f} s, of which {waiting:.1f} s to start Ray and the models"
+    )
     spent = "  ".join(f"{stage} {s:.1f} s" for stage, s in report.stage_seconds.items())
-    table.add_row("all workers' time", spent)
+    table.add_row("time of all workers", spent)
     table.add_row("collection", f"{report.collection}: {report.fingerprint}")
     table.add_row("report", str(file))
     console.print(table)
@@ -379,19 +404,23 @@ def print_report(report: "IngestReport", file: Path) -> None:
         console.print(rows)
 
 
-def print_rows(rows: list[dict[str, Any]], as_json: bool, *, empty: str) -> None:
-    """Rows of one shape as JSON or as a table."""
+def print_rows(
+    rows: list[dict[str, Any]], as_json: bool, *, empty: str, columns: tuple[str, ...] = ()
+) -> None:
+    """Rows of one shape: all of them as JSON, or the named columns as a table."""
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     if not rows:
         print(empty)
         return
-    table = Table()
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
+    shown = columns or tuple(rows[0])
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in shown:
+        # The last column tells the most and may wrap; the others are ids, words and numbers.
+        table.add_column(name, overflow="fold", no_wrap=name != shown[-1])
     for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
+        table.add_row(*(escape(str(row[name])) for name in shown))
     Console().print(table)
 
 

@@ -160,6 +160,13 @@ class MilvusStore:
         expression = f'doc_key in ["{document_key(tenant, doc_id)}"] and chunk == 0'
         return {entity["page"] for entity in self._all(self._pages, expression, ["page"])}
 
+    def page_text(self, tenant: str, doc_id: str, page: int) -> str:
+        """The text of one page, as its row has it; "" for a page that is not there."""
+        key = document_key(tenant, doc_id)
+        expression = f'doc_key in ["{key}"] and page == {int(page)} and chunk == 0'
+        found = self._query(self._pages, expression, ["text"])
+        return str(found[0]["text"]) if found else ""
+
     def count_pages(self, wanted: Filter = Filter()) -> int:
         """How many pages are in the index."""
         return self._count(self._pages, [to_expression(wanted), "chunk == 0"])

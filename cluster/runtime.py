@@ -1,17 +1,14 @@
 """Ray: connect to a cluster, or start one on this machine and shut down what we started."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+import ray
 
 from cluster.settings import Settings, default_environment
-
-# Ray's C++ side logs harmless facts as errors, and reads this once, when it is imported.
-default_environment(RAY_BACKEND_LOG_LEVEL="fatal")
-
-import ray  # noqa: E402
 
 # Logical CPUs beyond the real ones: checking, splitting and writing mostly wait.
 LIGHT_STAGE_CPUS = 2
@@ -25,21 +22,41 @@ def ray_session(settings: Settings) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if settings.ray_address:
-        ray.init(address=settings.ray_address, log_to_driver=False)
-    else:
-        memory = int(psutil.virtual_memory().total * OBJECT_STORE_SHARE)
-        ray.init(
-            num_cpus=cpu_cores() + LIGHT_STAGE_CPUS,
-            object_store_memory=min(memory, OBJECT_STORE_MOST_BYTES),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    # Ray's C++ side logs harmless facts about actors as errors.
+    default_environment(RAY_BACKEND_LOG_LEVEL="fatal")
+    with _silent_stderr():
+        _init(settings)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _init(settings: Settings) -> None:
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, log_to_driver=False)
+        return
+    memory = int(psutil.virtual_memory().total * OBJECT_STORE_SHARE)
+    ray.init(
+        num_cpus=cpu_cores() + LIGHT_STAGE_CPUS,
+        object_store_memory=min(memory, OBJECT_STORE_MOST_BYTES),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray announces its log level on file descriptor 2; failures are exceptions all the same."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def cluster_gpus() -> float:

@@ -66,13 +66,11 @@ def run(settings: Settings, request: IngestRequest) -> IngestReport:
         job = _plan(settings, request, store)
         report = IngestReport(settings.collection, job.fingerprint)
         ledger = Ledger(report, sources, lambda document: _finish(settings, store, document))
-        first_s = time.perf_counter()
         for event, work in _outcomes(sources, job):
             ledger.record(event, work)
             view.update(ledger)
         ledger.close()
         view.update(ledger)
-        report.pipeline_seconds = time.perf_counter() - first_s
     report.seconds = time.perf_counter() - started
     return report
 
@@ -169,7 +167,7 @@ def _stage(
     return dataset.map_batches(
         stage,
         fn_constructor_args=(job,),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
+        compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=batch_size,
         num_cpus=STAGE_CPUS,
         num_gpus=num_gpus,

@@ -3,6 +3,7 @@
 It alone decides that a document is done: when every page that was to be written has reported.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,9 +39,15 @@ class Ledger:
         self.pages = 0
         self.pages_done = 0
         self.failures = 0
+        self.began = 0.0
         self._open_sources = dict.fromkeys(sources)
         self._pending: dict[str, Pending] = {}
+        self._workers: set[str] = set()
         self._finish = finish
+
+    @property
+    def documents_opened(self) -> int:
+        return self.documents_done + len(self._pending)
 
     def record(self, event: str, work: dict[str, Any]) -> None:
         """Enter one outcome of the pipeline."""
@@ -76,6 +83,10 @@ class Ledger:
             self.failures += 1
             return
         pending.written += 1
+        self.began = min(self.began or work["embed_began"], work["embed_began"])
+        self.report.working_seconds = time.time() - self.began
+        self._workers.add(work["worker"])
+        self.report.render_workers = len(self._workers)
         for stage in STAGES:
             self.report.stage_seconds[stage] += work[f"{stage}_s"]
 

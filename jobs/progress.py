@@ -13,13 +13,17 @@ JSON_INTERVAL_S = 2.0
 
 
 class Counts(Protocol):
-    """What there is to show; all but seconds are counts."""
+    """What there is to show: counts, and when the first page was embedded (seconds, Unix time)."""
 
     documents: int
     documents_done: int
     pages: int
     pages_done: int
     failures: int
+    began: float
+
+    @property
+    def documents_opened(self) -> int: ...
 
 
 class ProgressView(Protocol):
@@ -37,30 +41,15 @@ class ProgressView(Protocol):
     def update(self, counts: Counts) -> None: ...
 
 
-class Rate:
-    """Pages a second since the first page, and the seconds that are left at that rate."""
-
-    def __init__(self) -> None:
-        self._first_s: float | None = None
-        self._first_pages = 0
-
-    def measure(self, counts: Counts) -> tuple[float, float | None]:
-        """(pages a second, seconds left or None while unknown)."""
-        now = time.monotonic()
-        if self._first_s is None:
-            if counts.pages_done:
-                self._first_s, self._first_pages = now, counts.pages_done
-            return 0.0, None
-        elapsed = now - self._first_s
-        rate = (counts.pages_done - self._first_pages) / elapsed if elapsed else 0.0
-        return rate, self._left(counts) / rate if rate else None
-
-    @staticmethod
-    def _left(counts: Counts) -> float:
-        """Pages left; documents not opened yet are taken to be as long as the others."""
-        unopened = counts.documents - counts.documents_done
-        mean = counts.pages / max(1, counts.documents_done)
-        return max(counts.pages - counts.pages_done, 0) + max(0.0, unopened * mean - counts.pages)
+def measure(counts: Counts) -> tuple[float, float | None]:
+    """(pages a second since the first was embedded, seconds left or None while unknown)."""
+    if not counts.began or not counts.pages_done:
+        return 0.0, None
+    rate = counts.pages_done / max(time.time() - counts.began, 1e-3)
+    # Documents not opened yet are taken to be as long as the others.
+    unopened = counts.documents - counts.documents_opened
+    mean = counts.pages / max(1, counts.documents_opened)
+    return rate, (counts.pages - counts.pages_done + unopened * mean) / rate
 
 
 class JsonLines:
@@ -68,7 +57,6 @@ class JsonLines:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._rate = Rate()
         self._next_s = 0.0
         self._last: Counts | None = None
 
@@ -91,7 +79,7 @@ class JsonLines:
             self._write(counts)
 
     def _write(self, counts: Counts) -> None:
-        rate, left_s = self._rate.measure(counts)
+        rate, left_s = measure(counts)
         line = {
             "documents": counts.documents,
             "documents_done": counts.documents_done,
@@ -108,7 +96,6 @@ class TerminalBar:
     """A bar with documents, pages, pages/s, time left and failures."""
 
     def __init__(self, console: Console) -> None:
-        self._rate = Rate()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -132,7 +119,7 @@ class TerminalBar:
         self._progress.stop()
 
     def update(self, counts: Counts) -> None:
-        rate, left_s = self._rate.measure(counts)
+        rate, left_s = measure(counts)
         facts = (
             f"{counts.pages_done}/{counts.pages} pages · {rate:.1f} pages/s · "
             f"{counts.documents_done}/{counts.documents} documents"

@@ -12,11 +12,11 @@ from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
 import pymupdf
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cluster.errors import UnreadableDocument
 from jobs.pdf import RenderLimits
-from models.images import IMAGE_FORMATS
+from models.images import IMAGE_FORMATS, upright_on_white
 
 POINTS_PER_INCH = 72
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
@@ -196,7 +196,7 @@ class ImagePage:
     text = ""
 
     def __init__(self, image: Image.Image) -> None:
-        self._image = _on_white(ImageOps.exif_transpose(image))
+        self._image = upright_on_white(image)
 
     def size_px(self, dpi: int) -> tuple[float, float]:
         return self._image.size
@@ -238,20 +238,6 @@ def _check_file(found: os.stat_result, limits: RenderLimits) -> None:
             "it, or raise max_document_bytes",
             skipped=True,
         )
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """RGB of any picture; what is transparent shows white paper, 16 bits a channel become 8."""
-    if image.mode.startswith("I"):
-        deep = np.asarray(image.convert("I"))
-        return Image.fromarray((deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)).convert(
-            "RGB"
-        )
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    seen = image.convert("RGBA")
-    paper = Image.new("RGBA", seen.size, "white")
-    return Image.alpha_composite(paper, seen).convert("RGB")
 
 
 def _check_pixels(width: int, height: int, limits: RenderLimits) -> None:

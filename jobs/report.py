@@ -34,7 +34,8 @@ class IngestReport:
     fingerprint: str
     documents: list[DocumentReport] = field(default_factory=list)
     seconds: float = 0.0
-    pipeline_seconds: float = 0.0
+    working_seconds: float = 0.0
+    render_workers: int = 0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @property
@@ -52,8 +53,8 @@ class IngestReport:
 
     @property
     def pages_per_s(self) -> float:
-        """Indexed pages a second, from the first page at work to the last written."""
-        return self.new_pages / self.pipeline_seconds if self.pipeline_seconds else 0.0
+        """Indexed pages a second, from the first page embedded to the last one written."""
+        return self.new_pages / self.working_seconds if self.working_seconds else 0.0
 
     def to_json(self) -> str:
         return json.dumps(

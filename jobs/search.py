@@ -1,9 +1,11 @@
-"""One search from a process of its own: opens the store, loads the embedder, asks."""
+"""Searching from a process of its own: opens the store, loads the embedder, asks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
 
-from cluster.core import Fingerprint, Hit, Query
+from cluster.core import Fingerprint
 from cluster.errors import FingerprintMismatch, NotFound
 from cluster.milvus import open_store
 from cluster.settings import Settings
@@ -12,9 +14,13 @@ from models.protocols import Embedder
 from models.retrieval import Retriever
 
 
-def run(settings: Settings, query: Query) -> list[Hit]:
-    """The best pages for a query. Raises NotFound where nothing was ingested, FingerprintMismatch
-    where the collection is another model's, and InvalidInput."""
+@contextmanager
+def open_retriever(settings: Settings) -> Iterator[Retriever]:
+    """A retriever for the settings' collection; in mode "text" without loading a model.
+
+    Raises NotFound where nothing was ingested, FingerprintMismatch where the collection is
+    another model's.
+    """
     if settings.is_embedded and not settings.data_dir.is_dir():
         raise NotFound(f"there is no store at {settings.store}: quire ingest DIR makes one")
     with open_store(settings) as store:
@@ -24,14 +30,15 @@ def run(settings: Settings, query: Query) -> list[Hit]:
                 f"collection {settings.collection!r} is empty: quire ingest DIR fills it"
             )
         embedder = None if settings.mode == "text" else _embedder(settings, held)
-        return Retriever(store, embedder).search(query, settings)
+        yield Retriever(store, embedder)
 
 
 def _embedder(settings: Settings, held: Fingerprint) -> Embedder:
     """The embedder of the settings, in the collection's own precision unless another is asked."""
     options = EmbedderOptions.from_settings(settings, has_gpu=False)
-    precision = settings.precision if settings.precision != "auto" else _precision_of(held)
-    fingerprint = options.fingerprint(precision)
+    if settings.precision == "auto":
+        options = replace(options, precision=_precision_of(held))
+    fingerprint = options.fingerprint(options.resolved_precision)
     if fingerprint != held:
         raise FingerprintMismatch(
             f"collection {settings.collection!r} holds vectors of {held}; this search would use "
@@ -39,7 +46,7 @@ def _embedder(settings: Settings, held: Fingerprint) -> Embedder:
         )
     from models.embedder import Qwen3VLEmbedder
 
-    return Qwen3VLEmbedder(replace(options, precision=precision))
+    return Qwen3VLEmbedder(options)
 
 
 def _precision_of(held: Fingerprint) -> Precision:

@@ -6,6 +6,8 @@ and passes through the stages behind it untouched.
 """
 
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -148,6 +150,7 @@ class RenderPages:
             "width_px": rendered.jpeg_width,
             "height_px": rendered.jpeg_height,
             "shape": rendered.pixels.shape,
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
         }
         return _page_row("page", work | facts, rendered.pixels.tobytes())
 
@@ -168,7 +171,7 @@ class EmbedPages:
     def __call__(self, batch: Batch) -> Batch:
         from models.inputs import MultimodalInput
 
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.time()
         pages = [json.loads(str(text)) for text in batch["work"]]
         inputs: list[MultimodalInput] = []
         for page, pixels in zip(pages, batch["pixels"], strict=True):
@@ -186,6 +189,7 @@ class EmbedPages:
         for page in pages:
             count = 1 + len(page["chunks"]) if "chunks" in page else 0
             page["embed_s"] = seconds if count else 0.0
+            page["embed_began"] = began
             payload.append(vectors[taken : taken + count].tobytes())
             taken += count
         return {"event": batch["event"], "work": _texts(pages), "vectors": payload}

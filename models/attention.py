@@ -1,6 +1,7 @@
 """Variable-length attention over packed sequences, without padding and without host syncs."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.nn import functional
@@ -37,7 +38,7 @@ def attend(
     length. Flash attention's variable-length kernel on CUDA in half precision, SDPA elsewhere.
     """
     grouped = query.shape[1] != key.shape[1]
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if query.dtype in (torch.float16, torch.bfloat16) and _has_flash(query.device):
         out = varlen_attn(
             query,
             key,
@@ -68,3 +69,9 @@ def attend(
         )
     ]
     return torch.cat(parts)
+
+
+@cache
+def _has_flash(device: torch.device) -> bool:
+    """Flash attention needs CUDA and compute capability 8.0 (Ampere) or newer."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

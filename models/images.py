@@ -13,6 +13,13 @@ MERGE = 2
 FACTOR_PX = PATCH_PX * MERGE  # one visual token covers 32 × 32 px
 MAX_ASPECT_RATIO = 200
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+UNREADABLE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+)
 
 
 def grid_size(width: float, height: float, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:
@@ -52,10 +59,23 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
                 f"the image has {image.width}×{image.height} px; the limit is {max_pixels:,} px: "
                 "scale it down"
             )
-        upright = ImageOps.exif_transpose(image)
-        return (upright if upright is not None else image).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        return upright_on_white(image)
+    except UNREADABLE as error:
         raise InvalidInput(f"this is not a readable PNG, JPEG, TIFF or WebP: {error}") from error
+
+
+def upright_on_white(image: Image.Image) -> Image.Image:
+    """RGB of any picture, turned as its EXIF says; transparent parts show white paper."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits a channel become 8
+        deep = np.asarray(upright.convert("I"))
+        shallow = (deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)
+        return Image.fromarray(shallow).convert("RGB")
+    if not upright.has_transparency_data:
+        return upright.convert("RGB")
+    seen = upright.convert("RGBA")
+    paper = Image.new("RGBA", seen.size, "white")
+    return Image.alpha_composite(paper, seen).convert("RGB")
 
 
 def to_grid(image: Image.Image, *, min_pixels: int, max_pixels: int) -> np.ndarray:

@@ -49,7 +49,8 @@ class PlainEmbedder:
             ]
             extra["do_sample_frames"] = False
         inputs = self.processor(text=[prompt], do_resize=False, return_tensors="pt", **extra)
-        return self.model(**inputs, use_cache=False).last_hidden_state[0]
+        states: torch.Tensor = self.model(**inputs, use_cache=False).last_hidden_state
+        return states[0]
 
     def embed(self, item: MultimodalInput) -> np.ndarray:
         """float32[d], unit length."""

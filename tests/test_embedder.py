@@ -48,10 +48,9 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A deeper checkpoint than quire-tiny: 3 deepstack levels, grouped queries, random weights."""
     folder = tmp_path_factory.mktemp("checkpoint")
     processor = AutoProcessor.from_pretrained(TINY_FOLDER)
-    base = Qwen3VLConfig.from_pretrained(TINY_FOLDER)
     config = Qwen3VLConfig(
         text_config={
-            "vocab_size": base.text_config.vocab_size,
+            "vocab_size": len(processor.tokenizer),
             "hidden_size": 128,
             "intermediate_size": 256,
             "num_hidden_layers": 5,

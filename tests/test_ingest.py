@@ -1,0 +1,317 @@
+"""Ingest, search and forget through the command line, on real files with a real Ray and Milvus."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pymupdf
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cluster.core import Filter, Hit, Query
+from cluster.milvus import open_store
+from cluster.settings import load_settings
+from jobs.search import open_retriever
+from quire import app
+from tests import documents as make
+from tests.documents import ENGLISH, JAPANESE, a_document, laughs, save
+
+TIMEOUT_S = 240
+KOREAN = "영수증 제 사천칠백십일호 구리 파이프"
+
+
+def quire(
+    *arguments: object, folder: Path, expect: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a folder of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "quire", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def quire_json(*arguments: object, folder: Path, expect: int = 0, **environment: str) -> Any:
+    return json.loads(
+        quire(*arguments, "--json", folder=folder, expect=expect, **environment).stdout
+    )
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "locked.pdf": (make.make_encrypted, "skipped", "encrypted"),
+    "empty.pdf": (Path.touch, "skipped", "empty"),
+    "no-pages.pdf": (make.make_without_pages, "skipped", "no_pages"),
+    "login.pdf": (make.make_html, "skipped", "mislabelled"),
+    "picture.pdf": (make.make_png, "skipped", "mislabelled"),
+    "cut.pdf": (make.make_truncated, "failed", "corrupt"),
+    "noise.pdf": (make.make_garbage, "failed", "corrupt"),
+    "bomb.png": (make.make_bomb, "failed", "too_many_pixels"),
+    "endless.pdf": (laughs, "failed", "timeout"),
+    "huge.pdf": (lambda path: path.write_bytes(bytes(3 * 2**20)), "skipped", "too_large"),
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with good documents, every kind of bad one, and an index of it all."""
+    folder = tmp_path_factory.mktemp("library")
+    pdfs = folder / "pdfs"
+    (pdfs / "deeper").mkdir(parents=True)
+    save(a_document(ENGLISH, JAPANESE), pdfs / "invoice.pdf")
+    save(a_document(KOREAN, font="korea"), pdfs / "deeper" / "receipt.pdf")
+    save(a_document(*(f"Chapter {n} of the gearbox manual" for n in range(1, 31))), pdfs / "m.pdf")
+    with pymupdf.open(pdfs / "invoice.pdf") as document:
+        scan = document[0].get_pixmap(dpi=150)
+        Image.frombytes("RGB", (scan.width, scan.height), scan.samples).save(pdfs / "scan.png")
+    sheets = [Image.new("RGB", (320, 240), colour) for colour in ("white", "navy", "olive")]
+    sheets[0].save(pdfs / "fax.tiff", save_all=True, append_images=sheets[1:])
+    (pdfs / "copy.pdf").write_bytes((pdfs / "deeper" / "receipt.pdf").read_bytes())
+    for name, (write, _, _) in REFUSED.items():
+        write(pdfs / name)
+    return folder
+
+
+LIMITS = {
+    "QUIRE_PAGE_TIMEOUT_S": "6",
+    "QUIRE_MAX_DOCUMENT_BYTES": str(2 * 2**20),
+    "QUIRE_RENDER_WORKERS": "2",
+    "QUIRE_SHARD_PAGES": "4",
+}
+
+
+@pytest.fixture(scope="module")
+def report(library: Path) -> Any:
+    return quire_json(
+        "ingest", "pdfs", "--tag", "tests", "--meta", "year=2026", "--tenant", "acme",
+        folder=library, expect=1, **LIMITS,
+    )  # fmt: skip
+
+
+def by_name(report: Any) -> dict[str, Any]:
+    return {Path(each["source"]).name: each for each in report["documents"]}
+
+
+def test_every_input_ends_in_a_named_state(report: Any) -> None:
+    found = by_name(report)
+    assert len(found) == len(report["documents"]) == 16
+    for name, (_, state, reason) in REFUSED.items():
+        assert (found[name]["state"], found[name]["reason"]) == (state, reason), name
+        assert found[name]["message"], name
+    pages = {"invoice.pdf": 2, "m.pdf": 30, "scan.png": 1, "fax.tiff": 3}
+    for name, count in pages.items():
+        assert (found[name]["state"], found[name]["new_pages"]) == ("indexed", count), name
+
+
+def test_the_same_bytes_are_one_document(report: Any) -> None:
+    found = by_name(report)
+    twins = [found["copy.pdf"], found["receipt.pdf"]]
+    assert twins[0]["doc_id"] == twins[1]["doc_id"]
+    assert sum(twin["new_pages"] for twin in twins) <= 2
+
+
+def test_a_long_document_is_spread_over_the_workers(report: Any) -> None:
+    assert report["render_workers"] == 2
+
+
+def test_rows_carry_what_was_given(library: Path, report: Any) -> None:
+    listed = quire_json("documents", folder=library)
+    invoice = next(each for each in listed if each["source"].endswith("invoice.pdf"))
+    assert invoice["tenant"] == "acme"
+    assert invoice["tags"] == ["tests"]
+    assert invoice["metadata"] == {"year": 2026}
+    assert (invoice["status"], invoice["pages"]) == ("indexed", 2)
+    failed = next(each for each in listed if each["source"].endswith("cut.pdf"))
+    assert failed["status"] == "failed"
+    assert "corrupt" in failed["error"]
+
+
+def test_page_images_are_kept(library: Path, report: Any) -> None:
+    images = sorted((library / "quire-data" / "pages").rglob("*.jpg"))
+    assert len(images) == 2 + 1 + 30 + 1 + 3
+    with Image.open(images[0]) as image:
+        assert image.format == "JPEG"
+
+
+def test_the_report_is_a_file(library: Path, report: Any) -> None:
+    (file,) = (library / "quire-data" / "reports").glob("*.json")
+    assert json.loads(file.read_text())["states"] == report["states"]
+
+
+@pytest.fixture(scope="module")
+def search(library: Path, report: Any) -> Iterator[Callable[..., list[Hit]]]:
+    """Searches the index with one loaded embedder; `options` are settings."""
+    store = str(library / "quire-data")
+    with open_retriever(load_settings(store=store)) as retriever:
+        yield lambda query, **options: retriever.search(
+            query, load_settings(store=store, **options)
+        )
+
+
+Search = Callable[..., list[Hit]]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "text"])
+@pytest.mark.parametrize(
+    ("query", "names", "page"),
+    [
+        ("three pallets of copper pipe", ("invoice.pdf", "scan.png"), 1),
+        ("銅管三パレット 支払期限", ("invoice.pdf",), 2),
+        ("구리 파이프 영수증", ("receipt.pdf", "copy.pdf"), 1),
+    ],
+)
+def test_search_by_text(
+    search: Search, query: str, names: tuple[str, ...], page: int, mode: str
+) -> None:
+    first = search(Query(text=query), mode=mode)[0]
+    assert Path(first.source).name in names
+    assert first.page == page
+    assert (first.fused is not None) == (mode == "hybrid")
+
+
+def test_a_number_finds_its_page(search: Search) -> None:
+    assert search(Query(text="chapter 17 gearbox"))[0].page == 17
+
+
+def test_scanned_pages_are_read_by_ocr(search: Search) -> None:
+    hits = search(Query(text="copper pallets"), mode="text")
+    assert {Path(hit.source).name for hit in hits} == {"invoice.pdf", "scan.png"}
+    assert all(hit.text_score and hit.dense is None for hit in hits)
+
+
+def test_search_by_screenshot_and_both(search: Search, library: Path) -> None:
+    with Image.open(library / "pdfs" / "scan.png") as scan:
+        shot = scan.convert("RGB").resize((scan.width // 2, scan.height // 2))
+    found = [Path(hit.source).name for hit in search(Query(image=shot))]
+    assert "scan.png" in found[:2]  # the page it is a scan of looks the same
+    both = search(Query(text="gearbox", image=shot), top_k=40)
+    assert {"m.pdf", "scan.png"} <= {Path(hit.source).name for hit in both}
+
+
+def test_search_filters(search: Search) -> None:
+    def count(**wanted: Any) -> int:
+        return len(search(Query(text="gearbox", filter=Filter(**wanted)), mode="text", top_k=50))
+
+    assert count(tenant="acme", tags=("tests",), metadata={"year": 2026}) == 30
+    assert count(tenant="other") == count(tags=("no",)) == count(metadata={"year": "2026"}) == 0
+    assert count(after=datetime(2999, 1, 1, tzinfo=UTC)) == 0
+
+
+def test_output_for_people(library: Path, report: Any) -> None:
+    shown = quire("search", "銅管三パレット", "--mode", "hybrid", folder=library).stdout
+    assert "invoice.pdf" in shown
+    assert "page 2" in shown
+    assert "銅管三パレット" in shown
+    assert "quire-tiny" in quire("status", folder=library).stdout
+
+
+def test_another_model_is_refused_by_both_names(library: Path, report: Any) -> None:
+    wrong = quire("ingest", "pdfs", "--dimensions", 64, folder=library, expect=2).stderr
+    assert "FingerprintMismatch" in wrong
+    assert "512d" in wrong
+    assert "64d" in wrong
+    assert "Traceback" not in wrong
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "x", "--dimensions", "64"),
+        ("search", "x", "--store", "nowhere"),
+        ("search", ""),
+        ("search", "x", "--image", "nowhere.png"),
+        ("search", "x", "--mode", "magic"),
+        ("search", "x", "--model", "gpt-17"),
+        ("search", "x", "--meta", "no-equals"),
+        ("search", "x", "--document", '" or 1 == 1'),
+        ("status", "--store", "nowhere"),
+        ("ingest", "nowhere"),
+        ("forget",),
+        ("forget", '" or 1 == 1'),
+    ],
+)
+def test_errors_are_one_line_and_say_what_to_do(
+    library: Path, report: Any, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(library)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2, done.output
+    assert ": " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_again_changed_and_forgotten(library: Path, report: Any) -> None:
+    """What an index goes through: unchanged files, a changed one, a forgotten one."""
+    before = quire_json("status", folder=library)[0]["pages"]
+    old = by_name(report)["invoice.pdf"]["doc_id"]
+    save(a_document("A new invoice for zinc plates"), library / "pdfs" / "invoice.pdf")
+    again = by_name(
+        quire_json(
+            "ingest", "pdfs", "--tag", "tests", "--meta", "year=2026", "--tenant", "acme",
+            "--glob", "[im]*.pdf", folder=library, expect=0, **LIMITS,
+        )
+    )  # fmt: skip
+    assert again["m.pdf"]["state"] == "unchanged"
+    assert (again["invoice.pdf"]["state"], again["invoice.pdf"]["replaced"]) == ("indexed", [old])
+    assert quire_json("status", folder=library)[0]["pages"] == before - 1
+    assert not list((library / "quire-data" / "pages").rglob(f"{old}/*.jpg"))
+
+    path = library / "pdfs" / "m.pdf"
+    (gone,) = quire_json("forget", "--path", path, folder=library)
+    assert (gone["rows"], gone["images"]) == (60, 30)
+    assert quire_json("search", "gearbox", "--mode", "text", folder=library) == []
+    quire_json("forget", "--tenant", "acme", folder=library)
+    assert quire_json("status", folder=library)[0]["pages"] == 0
+    assert not list((library / "quire-data" / "pages").rglob("*.jpg"))
+
+
+def test_an_interrupted_ingest_goes_on(tmp_path: Path) -> None:
+    """Killed at work and run again: no page is embedded twice, every page is there once."""
+    pages = 240
+    save(a_document(*(f"Sheet {n} of the survey" for n in range(pages))), tmp_path / "survey.pdf")
+    command = [sys.executable, "-m", "quire", "ingest", "survey.pdf", "--json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stderr
+        for line in first.stderr:
+            if json.loads(line)["pages_done"] >= 16:
+                first.send_signal(signal.SIGKILL)
+                break
+    settings = load_settings(store=str(tmp_path / "quire-data"))
+    wait_until_quiet()
+    with open_store(settings) as store:
+        (document,) = store.documents()
+        done = len(store.pages_present("", document.doc_id))
+    assert document.status == "indexing"
+    assert 16 <= done < pages
+    report = quire_json("ingest", "survey.pdf", folder=tmp_path)
+    assert report["documents"][0]["state"] == "indexed"
+    assert report["new_pages"] == pages - done
+    with open_store(settings) as store:
+        assert store.pages_present("", document.doc_id) == set(range(1, pages + 1))
+        assert store.count_pages() == pages
+
+
+def wait_until_quiet(timeout_s: float = 60) -> None:
+    """Wait until the workers of a killed Ray are gone: they may still write."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        names = [" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])]
+        if not any("ray::Map" in name for name in names):
+            return
+        time.sleep(0.5)
+    raise AssertionError("the workers of the killed job live on")
