@@ -1,0 +1,1 @@
+"""quire-tiny: the embedded default checkpoint, and how it was trained."""
