@@ -66,7 +66,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except QuireError as error:
             Console(stderr=True, soft_wrap=True).print(
-                f"[bold red]{type(error).__name__}[/]: {error}", highlight=False
+                f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False
             )
             raise typer.Exit(2) from None
 
@@ -94,19 +94,7 @@ def ingest(
     json_: Json = False,
 ) -> None:
     """Index PDFs and images: render, read, embed and store every page."""
-    settings = load_settings(
-        model=model,
-        precision=precision,
-        dimensions=dimensions,
-        max_pixels=max_pixels,
-        workers=workers,
-        gpus_per_worker=gpus_per_worker,
-        batch_tokens=batch_tokens,
-        ocr=ocr,
-        ray_address=ray_address,
-        store=store,
-        collection=collection,
-    )
+    settings = load_settings(**settings_among(locals()))
     from jobs.ingest import IngestRequest, run
 
     request = IngestRequest(
@@ -151,18 +139,7 @@ def search(
     json_: Json = False,
 ) -> None:
     """Find pages by text, by screenshot, or by both."""
-    settings = load_settings(
-        top_k=top_k,
-        mode=mode,
-        fusion=fusion,
-        dense_weight=dense_weight,
-        model=model,
-        precision=precision,
-        dimensions=dimensions,
-        max_pixels=max_pixels,
-        store=store,
-        collection=collection,
-    )
+    settings = load_settings(**settings_among(locals()))
     wanted = Filter(
         tenant=tenant,
         tags=tuple(tag or ()),
@@ -323,6 +300,11 @@ def settings(json_: Json = False) -> None:
         for name, field in Settings.model_fields.items()
     ]
     print_rows(rows, json_, empty="")
+
+
+def settings_among(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a command that are Settings."""
+    return {name: value for name, value in arguments.items() if name in Settings.model_fields}
 
 
 def parse_metadata(pairs: list[str] | None) -> dict[str, Scalar]:

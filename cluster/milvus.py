@@ -1,10 +1,12 @@
 """Documents, pages and chunks in Milvus: embedded Milvus Lite or a server, behind one class."""
 
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,7 +23,7 @@ from cluster.expressions import (
     to_expression,
     with_labels,
 )
-from cluster.fusion import Fusion, fuse, key_of
+from cluster.fusion import Fusion, fuse
 from cluster.milvus_lite import MilvusLiteServer
 from cluster.settings import Settings
 from cluster.terms import to_terms
@@ -72,6 +74,8 @@ class MilvusStore:
         self.address = address
         self._pages = f"{address.collection}_pages"
         self._documents = f"{address.collection}_documents"
+        # It logs a traceback for every error that it also raises.
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         _probe(address.uri)
         self._client = _guard(
             lambda: MilvusClient(
@@ -204,37 +208,41 @@ class MilvusStore:
         use_text = mode != "dense" and bool(to_terms(text))
         if not use_dense and not use_text:
             raise InvalidInput(f"a search in mode {mode!r} needs text or an image that it can use")
-        if self.fingerprint() is None:
+        if self._count(self._pages, []) == 0:  # Milvus Lite cannot weigh terms of no text at all
             return []
         expression = to_expression(wanted)
         depth = max(top_k, FUSED_DEPTH) if use_dense and use_text else top_k
-        dense = self._nearest("vector", vector, expression, depth) if use_dense else []
-        matching = self._nearest("sparse", to_terms(text), expression, depth) if use_text else []
-        if not (use_dense and use_text):
-            return (dense or matching)[:top_k]
-        scores = fuse(dense, matching, fusion, dense_weight)
-        merged = {key_of(hit): hit for hit in dense}
-        for hit in matching:
-            # The text side shows the chunk that matched.
-            found = merged.get(key_of(hit))
-            merged[key_of(hit)] = replace(hit, dense=found.dense if found else None)
-        hits = [replace(hit, fused=scores[key]) for key, hit in merged.items()]
-        return sorted(hits, key=lambda hit: (-(hit.fused or 0), hit.page_id))[:top_k]
+        dense = self._nearest("vector", vector, expression, depth) if use_dense else {}
+        matching = self._nearest("sparse", to_terms(text), expression, depth) if use_text else {}
+        order = list(dense or matching)
+        fused: dict[str, float] = {}
+        if use_dense and use_text:
+            fused = fuse(_scores(dense), _scores(matching), fusion, dense_weight)
+            order = sorted(fused, key=lambda page: (-fused[page], page))
+        # The text side shows the chunk that matched.
+        shown = {page: (matching.get(page) or dense[page]).row_id for page in order[:top_k]}
+        entities = self._rows(shown.values())
+        return [
+            _to_hit(entities[row_id], dense.get(page), matching.get(page), fused.get(page))
+            for page, row_id in shown.items()
+            if row_id in entities  # forgotten since
+        ]
 
-    def _nearest(self, field: str, target: Any, expression: str, pages: int) -> list[Hit]:
-        """The best `pages` pages by one field; a page scores as its best row."""
+    def _nearest(self, field: str, target: Any, expression: str, pages: int) -> dict[str, "_Found"]:
+        """The best `pages` pages by one field, best first; a page scores as its best row."""
         rows = min(QUERY_ROWS, pages * ROWS_PER_PAGE)
         while True:
             found = self._search(field, target, expression, rows)
-            best: dict[Any, Hit] = {}
+            best: dict[str, _Found] = {}
             for row in found:
-                hit = _to_hit(row["entity"], row["distance"], dense=field == "vector")
-                best.setdefault(key_of(hit), hit)
+                page = row.id.rpartition(":")[0]
+                best.setdefault(page, _Found(row.id, row.distance))
             if len(best) >= pages or len(found) < rows or rows == QUERY_ROWS:
-                return list(best.values())[:pages]
+                return dict(islice(best.items(), pages))
             rows = min(QUERY_ROWS, rows * 4)
 
-    def _search(self, field: str, target: Any, expression: str, rows: int) -> list[dict[str, Any]]:
+    def _search(self, field: str, target: Any, expression: str, rows: int) -> list[Any]:
+        """Ids and scores only: to fetch a row's fields costs Milvus Lite more than to find it."""
         found = _guard(
             lambda: self._client.search(
                 self._pages,
@@ -242,12 +250,19 @@ class MilvusStore:
                 anns_field=field,
                 filter=expression,
                 limit=rows,
-                output_fields=HIT_FIELDS,
                 consistency_level="Strong",
                 timeout=CALL_TIMEOUT_S,
             )
         )
         return list(found[0])
+
+    def _rows(self, row_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Rows by ids that came out of the index."""
+        quoted = ", ".join(f'"{row_id}"' for row_id in row_ids)
+        if not quoted:
+            return {}
+        entities = self._query(self._pages, f"row_id in [{quoted}]", ["row_id", *HIT_FIELDS])
+        return {entity["row_id"]: entity for entity in entities}
 
     def _create(self, name: str, collection_schema: Any, index: Any) -> None:
         if not _guard(lambda: self._client.has_collection(name)):
@@ -328,8 +343,11 @@ def _guard(call: Callable[[], T]) -> T:
 
 def _probe(uri: str) -> None:
     """A client made while the server is down goes on failing for a minute: look first."""
-    parts = urlsplit(uri)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise InvalidInput(f"{uri} is no address of a Milvus: http(s)://host:19530") from error
     try:
         socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except OSError as error:
@@ -338,7 +356,21 @@ def _probe(uri: str) -> None:
         ) from error
 
 
-def _to_hit(entity: dict[str, Any], score: float, *, dense: bool) -> Hit:
+@dataclass(frozen=True)
+class _Found:
+    """A page by its best row."""
+
+    row_id: str
+    score: float
+
+
+def _scores(found: dict[str, _Found]) -> dict[str, float]:
+    return {page: row.score for page, row in found.items()}
+
+
+def _to_hit(
+    entity: dict[str, Any], dense: _Found | None, text: _Found | None, fused: float | None
+) -> Hit:
     return Hit(
         doc_id=checked_doc_id(entity["doc_id"]),
         page=entity["page"],
@@ -348,6 +380,7 @@ def _to_hit(entity: dict[str, Any], score: float, *, dense: bool) -> Hit:
         tenant=entity["tenant"],
         tags=tuple(entity["tags"]),
         metadata=dict(entity["metadata"]),
-        dense=score if dense else None,
-        text_score=None if dense else score,
+        dense=dense.score if dense else None,
+        text_score=text.score if text else None,
+        fused=fused,
     )

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -115,10 +115,16 @@ class MilvusLiteServer:
         process = self._process()
         if process is not None:
             process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except psutil.TimeoutExpired:
-                process.kill()
+            deadline = time.monotonic() + STOP_TIMEOUT_S
+            # Not process.wait(): a server that another process started stays a zombie until that
+            # one ends.
+            while self._process() is not None:
+                if time.monotonic() > deadline:
+                    process.kill()
+                    break
+                time.sleep(POLL_S)
+            with suppress(psutil.TimeoutExpired):
+                process.wait(0)  # reaps our own
         self._state_file.unlink(missing_ok=True)
 
 

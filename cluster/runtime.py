@@ -10,8 +10,9 @@ import ray
 
 from cluster.settings import Settings, default_environment
 
-# Logical CPUs beyond the real ones: checking, splitting and writing mostly wait.
-LIGHT_STAGE_CPUS = 2
+# Logical CPUs of our own Ray beyond the real ones: checking, splitting and writing mostly wait, and
+# a pipeline whose workers cannot all be placed would wait for ever.
+WAITING_STAGE_CPUS = 3
 OBJECT_STORE_SHARE = 0.15  # of the machine's memory, for a Ray of our own
 OBJECT_STORE_MOST_BYTES = 4 * 2**30
 
@@ -38,7 +39,7 @@ def _init(settings: Settings) -> None:
         return
     memory = int(psutil.virtual_memory().total * OBJECT_STORE_SHARE)
     ray.init(
-        num_cpus=cpu_cores() + LIGHT_STAGE_CPUS,
+        num_cpus=cpu_cores() + settings.workers + settings.render_workers + WAITING_STAGE_CPUS,
         object_store_memory=min(memory, OBJECT_STORE_MOST_BYTES),
         include_dashboard=False,
         log_to_driver=False,

@@ -18,6 +18,7 @@ NAME_BYTES = 256
 MAX_TAGS = 64
 MAX_LABELS = 256
 METADATA_BYTES = 32_768
+MAX_NUMBER = 2**63 - 1
 # Milvus asks for a vector in every collection; documents have none of their own.
 NO_VECTOR = [0.0, 1.0]
 DOCUMENT_FIELDS = (
@@ -153,17 +154,29 @@ def to_document(entity: dict[str, Any]) -> Document:
 
 def check_document_fields(tenant: str, tags: tuple[str, ...], metadata: dict[str, Scalar]) -> None:
     """Raise InvalidInput where tenant, tags or metadata would not fit into the store."""
-    if len(tags) > MAX_TAGS or any(not tag or len(tag.encode()) > NAME_BYTES for tag in tags):
+    if len(tags) > MAX_TAGS or any(not tag or _bytes(tag) > NAME_BYTES for tag in tags):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1 to {NAME_BYTES} bytes each")
-    if len(tenant.encode()) > NAME_BYTES:
+    if _bytes(tenant) > NAME_BYTES:
         raise InvalidInput(f"a tenant's name has at most {NAME_BYTES} bytes")
     wrong = [key for key in metadata if not _METADATA_KEY.fullmatch(key)]
     if wrong:
         raise InvalidInput(
             f"metadata key {wrong[0]!r}: use letters, digits, _ . - (64 at most, a letter first)"
         )
+    for key, value in metadata.items():
+        if isinstance(value, str):
+            _bytes(value)
+        elif not -MAX_NUMBER <= value <= MAX_NUMBER:  # also what is not a number
+            raise InvalidInput(f"metadata {key}: {value} is not a number that can be stored")
     if len(metadata) > MAX_LABELS // 2 or len(json.dumps(metadata)) > METADATA_BYTES:
         raise InvalidInput(f"metadata: {MAX_LABELS // 2} keys and {METADATA_BYTES} bytes at most")
+
+
+def _bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{text[:80]!r} holds half a character: write it as UTF-8") from error
 
 
 def _shared_entity(document: Document, extra_labels: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ only splits on spaces. Queries pass through the same function.
 import re
 import unicodedata
 
-_CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_CJK = "\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 
@@ -25,5 +25,5 @@ def to_terms(text: str) -> str:
 
 
 def cut_utf8(text: str, limit_bytes: int) -> str:
-    """The longest start of a text that fits into so many bytes of UTF-8."""
-    return text.encode()[:limit_bytes].decode(errors="ignore")
+    """The longest start of a text that fits into so many bytes of UTF-8; half characters as ?."""
+    return text.encode(errors="replace")[:limit_bytes].decode(errors="ignore")

@@ -36,7 +36,7 @@ from models.registry import registry
 EMBED_PAGES = 16  # pages in one call of an embedding worker
 WRITE_PAGES = 64
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
-STAGE_CPUS = 0.25  # what Ray reserves for a stage that mostly waits
+WAITING_CPUS = 0.25  # what Ray reserves for a worker that mostly waits
 WORKER_RESTARTS = 3
 
 
@@ -141,13 +141,14 @@ def _pipeline(sources: list[str], job: Job) -> Any:
     dataset = _stage(dataset, CheckDocuments, job, workers=max(1, renderers // 4), batch_size=1)
     # A block is one unit of work: a long document must not stay in the block of its check.
     dataset = dataset.repartition(target_num_rows_per_block=1)
-    dataset = _stage(dataset, RenderPages, job, workers=renderers, batch_size=1)
+    dataset = _stage(dataset, RenderPages, job, workers=renderers, batch_size=1, num_cpus=1)
     dataset = _stage(
         dataset,
         EmbedPages,
         job,
         workers=embedders,
         batch_size=EMBED_PAGES,
+        num_cpus=WAITING_CPUS if on_gpu else 1,
         num_gpus=settings.gpus_per_worker if on_gpu else None,
     )
     # One writer: Milvus Lite asks for it, and one is far faster than the embedders.
@@ -161,6 +162,7 @@ def _stage(
     *,
     workers: int,
     batch_size: int,
+    num_cpus: float = WAITING_CPUS,
     num_gpus: float | None = None,
 ) -> Any:
     warnings.filterwarnings("ignore", message="`ray_remote_args_fn`")  # gone in Ray 2.64; no heir
@@ -169,7 +171,7 @@ def _stage(
         fn_constructor_args=(job,),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=batch_size,
-        num_cpus=STAGE_CPUS,
+        num_cpus=num_cpus,
         num_gpus=num_gpus,
         # Ray's own default is to restart for ever, even on work that kills every worker.
         ray_remote_args_fn=_bounded_restarts,

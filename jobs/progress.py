@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from types import TracebackType
 from typing import IO, Protocol
 
 from rich.console import Console
@@ -31,12 +30,7 @@ class ProgressView(Protocol):
 
     def __enter__(self) -> "ProgressView": ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def update(self, counts: Counts) -> None: ...
 
@@ -63,12 +57,7 @@ class JsonLines:
     def __enter__(self) -> "JsonLines":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._last is not None:
             self._write(self._last)
 
@@ -110,12 +99,7 @@ class TerminalBar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def update(self, counts: Counts) -> None:

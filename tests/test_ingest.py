@@ -21,6 +21,7 @@ from cluster.core import Filter, Hit, Query
 from cluster.milvus import open_store
 from cluster.settings import load_settings
 from jobs.search import open_retriever
+from models.registry import registry
 from quire import app
 from tests import documents as make
 from tests.documents import ENGLISH, JAPANESE, a_document, laughs, save
@@ -221,7 +222,7 @@ def test_output_for_people(library: Path, report: Any) -> None:
 def test_another_model_is_refused_by_both_names(library: Path, report: Any) -> None:
     wrong = quire("ingest", "pdfs", "--dimensions", 64, folder=library, expect=2).stderr
     assert "FingerprintMismatch" in wrong
-    assert "512d" in wrong
+    assert f"{registry.find('quire-tiny').dimension}d" in wrong
     assert "64d" in wrong
     assert "Traceback" not in wrong
 

@@ -1,0 +1,335 @@
+"""The embedder against plain transformers on pages of mixed sizes.
+
+    python -m benchmarks.embedder [--model NAME] [--items 24] [--random-weights 2b|8b]
+
+The same inputs (a generated page image and some of its text) are embedded three ways: ours, plain
+transformers one at a time, and plain transformers in right-padded batches of 8 in random order.
+First the vectors must agree; then the three are timed in turn, from images and text to vectors,
+and the medians compared, so that a busy machine slows all of them alike.
+
+On CUDA pages of several sizes follow under several batch budgets: pages/s of the device alone and
+with the host's share, TFLOP/s of the model's arithmetic (what a plain forward would need), and the
+share of the chip's peak. `--random-weights` builds a checkpoint of the real shape in a temporary
+folder, for a machine without the weights, as speed does not depend on them; tokenizer and
+processor are quire-tiny's, whose ids all lie within the real vocabulary.
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModel, AutoProcessor, Qwen3VLConfig
+
+from models.embedder import Qwen3VLEmbedder
+from models.images import PATCH_PX, grid_size
+from models.inputs import MultimodalInput
+from models.loading import checkpoint_folder, load_checkpoint
+from models.options import EmbedderOptions
+from models.registry import TINY_FOLDER, registry
+
+PADDED_BATCH = 8
+ROUNDS = 3
+LEAST_COSINE = {"fp32": 0.9999, "bf16": 0.99}
+PAGE_SHAPES = ((210, 297), (297, 210), (216, 279), (160, 90), (80, 220), (148, 148))
+SWEEP_BATCH_TOKENS = (4_096, 8_192, 16_384, 32_768)
+SWEEP_PIXELS = ((640, 832), (1024, 1024), (1024, 1344))
+SWEEP_PAGES = 64
+WORDS = ["torque", "gear", "invoice", "of", "the", "page", "figure", "請求書", "合計", "영수증"]
+
+# Dense bf16 TFLOP/s (T4: fp16), from the makers' data sheets, November 2026.
+PEAK_TFLOPS = {
+    "B200": 2250.0,
+    "H200": 989.0,
+    "H100": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "4090": 165.0,
+    "A10G": 70.0,
+    "L4": 121.0,
+    "T4": 65.0,
+}
+
+# Text: width, layers, heads, key/value heads, MLP. Vision: width, layers, MLP, deepstack levels.
+SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], list[int]]] = {
+    "2b": ((2048, 28, 16, 8, 6144), (1024, 24, 4096), [5, 11, 17]),
+    "8b": ((4096, 36, 32, 8, 12288), (1152, 27, 4304), [8, 16, 24]),
+}
+
+
+class PlainTransformers:
+    """processor → Qwen3VLModel → last real token, as the documentation shows it."""
+
+    def __init__(self, model: str, precision: Any) -> None:
+        checkpoint = load_checkpoint(registry.find(model), precision)
+        self.model, self.processor = checkpoint.model.eval(), checkpoint.processor
+        self.processor.tokenizer.padding_side = "right"
+
+    def encode(self, items: Sequence[MultimodalInput]) -> dict[str, torch.Tensor]:
+        """One padded batch on the device."""
+        inputs = self.processor(
+            text=[self._prompt(item) for item in items],
+            images=[Image.fromarray(np.asarray(image)) for item in items for image in item.images],
+            do_resize=False,
+            padding=True,
+            return_tensors="pt",
+        )
+        return dict(inputs.to(self.model.device))
+
+    @torch.inference_mode()
+    def embed(self, items: Sequence[MultimodalInput], batch_size: int) -> np.ndarray:
+        """float32[len(items), d], unit length."""
+        parts = []
+        for start in range(0, len(items), batch_size):
+            inputs = self.encode(items[start : start + batch_size])
+            states = self.model(**inputs, use_cache=False).last_hidden_state
+            last = inputs["attention_mask"].sum(1) - 1
+            pooled = states[torch.arange(len(last), device=states.device), last].float()
+            parts.append(torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def padding_share(self, items: Sequence[MultimodalInput], batch_size: int) -> float:
+        """The share of tokens that are padding."""
+        starts = range(0, len(items), batch_size)
+        masks = [self.encode(items[s : s + batch_size])["attention_mask"] for s in starts]
+        real = sum(int(mask.sum()) for mask in masks)
+        return 1 - real / sum(int(mask.numel()) for mask in masks)
+
+    def _prompt(self, item: MultimodalInput) -> str:
+        content = [{"type": "image"}] * len(item.images) + [{"type": "text", "text": item.text}]
+        system = [{"type": "text", "text": "Represent the user's input."}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "system", "content": system}, {"role": "user", "content": content}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        return str(prompt)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to embed the inputs, and the seconds of each round."""
+
+    name: str
+    padding: float
+    embed: Callable[[], np.ndarray]
+    times_s: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The arithmetic of one page; formulas count two operations for each multiply-add."""
+
+    config: Qwen3VLConfig
+    linear_parameters: int
+
+    def tflop(self, patches: int, tokens: int) -> float:
+        """TFLOP for one image of so many patches within an input of so many tokens."""
+        vision: Any = self.config.vision_config
+        text: Any = self.config.text_config
+        wide, mlp = vision.hidden_size, vision.intermediate_size
+        linear = 2 * patches * vision.depth * (4 * wide**2 + 2 * wide * mlp)
+        seeing = linear + 4 * patches**2 * wide * vision.depth + 2 * patches * 1536 * wide
+        mergers = 1 + len(vision.deepstack_visual_indexes)
+        merging = mergers * 2 * (patches // 4) * (16 * wide**2 + 4 * wide * vision.out_hidden_size)
+        # Causal attention needs half of a full one.
+        attention = 2 * tokens**2 * text.num_attention_heads * text.head_dim
+        reading = 2 * tokens * self.linear_parameters + attention * text.num_hidden_layers
+        return float(seeing + merging + reading) / 1e12
+
+
+def mixed_pages(count: int, max_pixels: int) -> list[MultimodalInput]:
+    """Pages of several shapes and sizes on the patch grid, with 0 to 1,200 characters of text."""
+    rng = random.Random(0)
+    return [
+        page_input(
+            *rng.choice(PAGE_SHAPES),
+            int(max_pixels * rng.uniform(0.25, 1)),
+            rng.randrange(200),
+            rng,
+        )
+        for _ in range(count)
+    ]
+
+
+def page_input(
+    width: float, height: float, pixels: int, words: int, rng: random.Random
+) -> MultimodalInput:
+    """A drawn page of these proportions and about so many pixels, with so many words of text."""
+    scale = (pixels / (width * height)) ** 0.5
+    size = grid_size(width * scale, height * scale, min_pixels=4 * 32 * 32, max_pixels=pixels)
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    for top in range(16, size[1] - 16, 14):
+        right = rng.randint(size[0] // 2, size[0] - 16)
+        draw.rectangle((16, top, max(16, right), top + 5), fill=(rng.randrange(120),) * 3)
+    text = " ".join(rng.choices(WORDS, k=words))
+    return MultimodalInput(text=text, images=(np.asarray(image),))
+
+
+def compare(
+    embedder: Qwen3VLEmbedder, plain: PlainTransformers, items: list[MultimodalInput]
+) -> list[Variant]:
+    """Check that the vectors agree, then time the three ways in turn. Raises SystemExit."""
+    variants = [
+        Variant("plain, one at a time", 0.0, lambda: plain.embed(items, 1)),
+        Variant(
+            f"plain, padded batches of {PADDED_BATCH}",
+            plain.padding_share(items, PADDED_BATCH),
+            lambda: plain.embed(items, PADDED_BATCH),
+        ),
+        Variant("ours, packed", 0.0, lambda: embedder.embed(items)),
+    ]
+    expected = variants[0].embed()
+    least = LEAST_COSINE[embedder.fingerprint.precision]
+    for variant in variants[1:]:
+        cosine = float((expected * variant.embed()).sum(1).min())
+        if cosine < least:
+            raise SystemExit(f"{variant.name}: cosine {cosine:.6f} is below {least}")
+    for _ in range(ROUNDS):
+        for variant in variants:
+            started = time.perf_counter()
+            variant.embed()
+            variant.times_s.append(time.perf_counter() - started)
+    return variants
+
+
+def comparison_table(variants: list[Variant], items: int, title: str) -> Table:
+    table = Table(title=title)
+    for name in ("embedder", "items/s", "ratio to one at a time", "padding"):
+        table.add_column(name, justify="left" if name == "embedder" else "right")
+    alone = median(variants[0].times_s)
+    for variant in variants:
+        seconds = median(variant.times_s)
+        table.add_row(
+            variant.name,
+            f"{items / seconds:.2f}",
+            f"{alone / seconds:.2f}",
+            f"{variant.padding:.1%}",
+        )
+    return table
+
+
+def sweep_table(embedder: Qwen3VLEmbedder, work: Work, chip: str) -> Table:
+    """Pages of one size after another under one batch budget after another, on the device."""
+    peak = next((tflops for name, tflops in PEAK_TFLOPS.items() if name in chip), None)
+    table = Table(title=f"{SWEEP_PAGES} pages on {chip}")
+    for name in ("pixels", "batch tokens", "pages/s", "with host", "TFLOP/s", "of peak"):
+        table.add_column(name, justify="right")
+    for width, height in SWEEP_PIXELS:
+        rng = random.Random(0)
+        pages = [page_input(width, height, width * height, 0, rng) for _ in range(SWEEP_PAGES)]
+        encoded = [embedder.encode(page) for page in pages]
+        tflop = work.tflop(width * height // PATCH_PX**2, encoded[0].tokens) * SWEEP_PAGES
+        for budget in SWEEP_BATCH_TOKENS:
+            embedder.batch_tokens = budget
+            device_s = _median_s(partial(embedder.embed_encoded, encoded))
+            whole_s = _median_s(partial(embedder.embed, pages))
+            table.add_row(
+                f"{width}×{height}",
+                f"{budget:,}",
+                f"{SWEEP_PAGES / device_s:.1f}",
+                f"{SWEEP_PAGES / whole_s:.1f}",
+                f"{tflop / device_s:.1f}",
+                f"{tflop / device_s / peak:.0%}" if peak else "?",
+            )
+    return table
+
+
+def _median_s(call: Callable[[], object]) -> float:
+    """Seconds of a call that ends with its result on the host; the first one warms up."""
+    times = []
+    for _ in range(ROUNDS + 1):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return median(times[1:])
+
+
+def write_random_checkpoint(shape: str, folder: Path) -> None:
+    """A checkpoint of a real model's shape with random weights, bf16, made on the GPU if any."""
+    (width, layers, heads, kv_heads, mlp), (vision_width, depth, vision_mlp), levels = SHAPES[shape]
+    processor = AutoProcessor.from_pretrained(TINY_FOLDER)
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": 151_936,
+            "hidden_size": width,
+            "intermediate_size": mlp,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "head_dim": 128,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 5e6,
+                "mrope_section": [24, 20, 20],
+                "mrope_interleaved": True,
+            },
+        },
+        vision_config={
+            "depth": depth,
+            "hidden_size": vision_width,
+            "intermediate_size": vision_mlp,
+            "num_heads": 16,
+            "out_hidden_size": width,
+            "deepstack_visual_indexes": levels,
+            "num_position_embeddings": 2304,
+        },
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        vision_start_token_id=processor.vision_start_token_id,
+        vision_end_token_id=processor.vision_end_token_id,
+    )
+    with torch.device("cuda") if torch.cuda.is_available() else nullcontext():
+        model = AutoModel.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def measure(model: str, items: int, console: Console) -> None:
+    """Print the comparison, and on CUDA the sweep."""
+    has_gpu = torch.cuda.is_available()
+    spec = registry.find(model)
+    largest = max(width * height for width, height in SWEEP_PIXELS)
+    embedder = Qwen3VLEmbedder(EmbedderOptions(model=model, max_pixels=largest if has_gpu else 0))
+    budget = (
+        spec.max_pixels if spec.max_pixels < largest else SWEEP_PIXELS[0][0] * SWEEP_PIXELS[0][1]
+    )
+    inputs = mixed_pages(items, budget)
+    plain = PlainTransformers(model, embedder.fingerprint.precision)
+    variants = compare(embedder, plain, inputs)
+    device = torch.cuda.get_device_name() if has_gpu else f"{torch.get_num_threads()} CPU threads"
+    title = f"{items} mixed pages, {spec.name}, {embedder.fingerprint.precision}, {device}"
+    console.print(comparison_table(variants, items, title))
+    if has_gpu:
+        config = Qwen3VLConfig.from_pretrained(checkpoint_folder(spec))
+        del plain, variants
+        console.print(sweep_table(embedder, Work(config, spec.parameters.linear), device))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="quire-tiny")
+    parser.add_argument("--items", type=int, default=24, help="mixed pages to compare on")
+    parser.add_argument("--random-weights", choices=SHAPES, help="a real shape, random weights")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="quire-benchmark-") as folder:
+        if args.random_weights:
+            write_random_checkpoint(args.random_weights, Path(folder))
+        measure(folder if args.random_weights else args.model, args.items, Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Retrieval on held-out manuals: how often the page that a query was made from is found.
+
+    python -m benchmarks.retrieval [--cache DIR] [--model quire-tiny] [--pages 500] [--json]
+
+About 500 pages of TeX Live manuals that quire-tiny was never trained on are indexed as an ingest
+does it: a row of each page (image and text) and a row of each chunk of its text. Every page gives
+two queries. Keywords are six words of one of its sentences: searched by full text alone, by vectors
+alone, and by both for each fusion and weight. A screenshot is a part of the page at 50 to 75 dpi,
+slightly turned, after JPEG: searched by vectors alone. A query counts as found only by the page it
+was made from, although others may hold the same words. MRR counts ranks up to 100.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pymupdf
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from cluster.chunks import chunk_text
+from cluster.core import Document, Fingerprint, Query, Row, doc_id_of, page_id, sha256_of
+from cluster.milvus import MilvusStore, open_store
+from cluster.settings import Settings, load_settings
+from jobs.pdf import Renderer, RenderLimits, RenderTarget
+from models.embedder import Qwen3VLEmbedder
+from models.inputs import EncodedInput, MultimodalInput
+from models.options import EmbedderOptions
+from models.retrieval import Retriever
+from models.tiny.augment import screenshot
+from models.tiny.corpus import held_out_pdfs, keyword_query, tidy
+
+SCREEN_DPI = 150  # what screenshots are cut from
+DEPTH = 100
+WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+PROGRESS = Console(stderr=True)
+BAR_DENSE_RECALL_10 = 0.60
+BAR_SCREENSHOT_RECALL_10 = 0.80
+
+
+@dataclass(frozen=True)
+class HeldOutPage:
+    """One page in the index; `page` counts from 1."""
+
+    pdf: Path
+    document: Document
+    page: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How well one way to search finds the pages of one kind of query."""
+
+    kind: str
+    search: str
+    queries: int
+    recall_1: float
+    recall_10: float
+    mrr: float
+
+    @classmethod
+    def of(cls, kind: str, search: str, ranks: Sequence[int | None]) -> "Figures":
+        """Figures from the rank of each query's page, None where it was not found."""
+        reciprocal = np.array([1 / rank if rank else 0.0 for rank in ranks])
+        return cls(
+            kind,
+            search,
+            queries=len(ranks),
+            recall_1=float((reciprocal == 1).mean()),
+            recall_10=float((reciprocal >= 1 / 10).mean()),
+            mrr=float(reciprocal.mean()),
+        )
+
+
+class RememberingEmbedder:
+    """Embeds each text once, for a sweep that asks the same queries again."""
+
+    def __init__(self, embedder: Qwen3VLEmbedder) -> None:
+        self._embedder = embedder
+        self._known: dict[str, np.ndarray] = {}
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self._embedder.fingerprint
+
+    def encode(self, item: MultimodalInput) -> EncodedInput:
+        return self._embedder.encode(item)
+
+    def embed_encoded(self, items: Sequence[EncodedInput]) -> np.ndarray:
+        return self._embedder.embed_encoded(items)
+
+    def embed(self, items: Sequence[MultimodalInput]) -> np.ndarray:
+        return np.concatenate([self._vector(item) for item in items])
+
+    def _vector(self, item: MultimodalInput) -> np.ndarray:
+        if item.images:
+            return self._embedder.embed([item])
+        if item.text not in self._known:
+            self._known[item.text] = self._embedder.embed([item])
+        return self._known[item.text]
+
+
+def index(
+    pdfs: Sequence[Path], store: MilvusStore, embedder: Qwen3VLEmbedder, settings: Settings
+) -> list[HeldOutPage]:
+    """Render, embed and write every page of the manuals."""
+    pages: list[HeldOutPage] = []
+    target = RenderTarget(embedder.spec.min_pixels, embedder.fingerprint.max_pixels)
+    with Renderer(RenderLimits()) as renderer:
+        for pdf in track(pdfs, "Indexing", console=PROGRESS, transient=True):
+            sha256 = sha256_of(str(pdf))
+            document = Document(doc_id_of(sha256), sha256, str(pdf))
+            for number in range(1, renderer.check(str(pdf)).pages + 1):
+                rendered = renderer.render(str(pdf), number, target)
+                page = HeldOutPage(pdf, document, number, rendered.text)
+                store.write_rows(rows_of_page(page, rendered.pixels, embedder, settings))
+                pages.append(page)
+    return pages
+
+
+def rows_of_page(
+    page: HeldOutPage, pixels: np.ndarray, embedder: Qwen3VLEmbedder, settings: Settings
+) -> list[Row]:
+    """The page's own row and those of its chunks, embedded together."""
+    chunks = chunk_text(page.text, chars=settings.chunk_chars, overlap=settings.chunk_overlap)
+    beside = page.text[: embedder.spec.page_chars]
+    inputs = [MultimodalInput(text=beside, images=(pixels,))]
+    vectors = embedder.embed(inputs + [MultimodalInput(text=chunk) for chunk in chunks])
+    height, width = pixels.shape[:2]
+    return [
+        Row(page.document, page.page, number, text, vector, width, height)
+        for number, (text, vector) in enumerate(zip([page.text, *chunks], vectors, strict=True))
+    ]
+
+
+def keyword_queries(pages: Sequence[HeldOutPage]) -> list[tuple[Query, str]]:
+    """A query and the page that it was made from, for every page with a sentence."""
+    rng = random.Random(0)
+    made = [(keyword_query(tidy(page.text), rng), page) for page in pages]
+    return [
+        (Query(text=words), page_id(page.document.doc_id, page.page))
+        for words, page in made
+        if words is not None
+    ]
+
+
+def screenshot_queries(pages: Sequence[HeldOutPage]) -> Iterator[tuple[Query, str]]:
+    """A part of each page as a person would cut it out of a screen, and the page it is of."""
+    rng = random.Random(0)
+    for pdf, same in groupby(pages, lambda page: page.pdf):
+        with pymupdf.open(pdf) as document:
+            for page in same:
+                pixmap = document[page.page - 1].get_pixmap(dpi=SCREEN_DPI)
+                shot = screenshot(pixmap.pil_image().convert("RGB"), SCREEN_DPI, rng)
+                yield Query(image=shot), page_id(page.document.doc_id, page.page)
+
+
+def rank_of(query: Query, gold: str, retriever: Retriever, settings: Settings) -> int | None:
+    """The rank of the page that the query was made from, from 1; None beyond the first 100."""
+    found = [hit.page_id for hit in retriever.search(query, settings)]
+    return found.index(gold) + 1 if gold in found else None
+
+
+def searches(settings: Settings) -> dict[str, Settings]:
+    """Every way to search for keywords, by name; the one in use by default is marked."""
+    ways = {
+        "full text (BM25)": {"mode": "text"},
+        "dense": {"mode": "dense"},
+    } | {
+        name_of(fusion, weight): {"mode": "hybrid", "fusion": fusion, "dense_weight": weight}
+        for fusion in ("rrf", "weights")
+        for weight in WEIGHTS
+    }
+    return {name: settings.model_copy(update=changes) for name, changes in ways.items()}
+
+
+def name_of(fusion: str, dense_weight: float) -> str:
+    return f"hybrid, {fusion}, dense {dense_weight:g}"
+
+
+def measure(
+    pages: Sequence[HeldOutPage], retriever: Retriever, settings: Settings
+) -> dict[str, Figures]:
+    """Figures by the name of the search."""
+    keywords = keyword_queries(pages)
+    figures = {}
+    ways = list(searches(settings).items())
+    for name, asked in track(ways, "Keywords", console=PROGRESS, transient=True):
+        ranks = [rank_of(query, gold, retriever, asked) for query, gold in keywords]
+        figures[name] = Figures.of("keywords", name, ranks)
+    dense = settings.model_copy(update={"mode": "dense"})
+    shots = track(
+        screenshot_queries(pages), "Screenshots", len(pages), console=PROGRESS, transient=True
+    )
+    ranks = [rank_of(query, gold, retriever, dense) for query, gold in shots]
+    figures["screenshot"] = Figures.of("screenshots", "dense", ranks)
+    return figures
+
+
+def bars(figures: dict[str, Figures], settings: Settings) -> dict[str, bool]:
+    """What was promised of the default search, and whether it holds."""
+    text, dense, shot = figures["full text (BM25)"], figures["dense"], figures["screenshot"]
+    hybrid = figures[name_of(settings.fusion, settings.dense_weight)]
+    return {
+        "hybrid ≥ full text at Recall@10": hybrid.recall_10 >= text.recall_10,
+        "hybrid ≥ full text at MRR": hybrid.mrr >= text.mrr,
+        f"dense Recall@10 ≥ {BAR_DENSE_RECALL_10}": dense.recall_10 >= BAR_DENSE_RECALL_10,
+        f"screenshot Recall@10 ≥ {BAR_SCREENSHOT_RECALL_10}": shot.recall_10
+        >= BAR_SCREENSHOT_RECALL_10,
+    }
+
+
+def to_table(figures: dict[str, Figures], title: str) -> Table:
+    table = Table(title=title)
+    for name in ("queries", "search"):
+        table.add_column(name)
+    for name in ("Recall@1", "Recall@10", "MRR"):
+        table.add_column(name, justify="right")
+    for row in figures.values():
+        scores = (f"{score:.3f}" for score in (row.recall_1, row.recall_10, row.mrr))
+        table.add_row(f"{row.queries} {row.kind}", row.search, *scores)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads")
+    parser.add_argument("--model", default="quire-tiny")
+    parser.add_argument("--pages", type=int, default=500)
+    parser.add_argument("--page-chars", type=int, help="text beside a page's image, in characters")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    args = parser.parse_args()
+    embedder = Qwen3VLEmbedder(EmbedderOptions(model=args.model))
+    if args.page_chars is not None:
+        embedder.spec = replace(embedder.spec, page_chars=args.page_chars)
+    pdfs = held_out_pdfs(args.cache, args.pages)
+    with tempfile.TemporaryDirectory(prefix="quire-benchmark-") as folder:
+        settings = load_settings(store=folder, top_k=DEPTH)
+        with open_store(settings) as store:
+            store.open_collection(embedder.fingerprint)
+            pages = index(pdfs, store, embedder, settings)
+            retriever = Retriever(store, RememberingEmbedder(embedder))
+            figures = measure(pages, retriever, settings)
+    kept = bars(figures, settings)
+    if args.json:
+        rows = [asdict(row) for row in figures.values()]
+        print(json.dumps({"pages": len(pages), "figures": rows, "bars": kept}, indent=2))
+        return
+    console = Console()
+    console.print(to_table(figures, f"{len(pages)} pages of {len(pdfs)} manuals, {args.model}"))
+    for bar, held in kept.items():
+        console.print(f"{bar}: {'met' if held else 'MISSED'}")
+
+
+if __name__ == "__main__":
+    main()
