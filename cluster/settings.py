@@ -107,8 +107,12 @@ class Settings(BaseSettings):
     fusion: Literal["rrf", "weights"] = Field(
         "rrf", description="How dense and text results are fused."
     )
-    dense_weight: float = Field(
-        0.5, ge=0, le=1, description="Weight of the dense side in the fusion; text has the rest."
+    dense_weight: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Weight of the dense side in the fusion, text has the rest; by default the "
+        "model's own, or 0.5 for a query with an image.",
     )
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ import numpy as np
 
 from cluster.core import Fingerprint
 from models.inputs import EncodedInput, MultimodalInput
+from models.registry import ModelSpec
 
 
 class Embedder(Protocol):
@@ -14,6 +15,9 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> Fingerprint: ...
+
+    @property
+    def spec(self) -> ModelSpec: ...
 
     def encode(self, item: MultimodalInput) -> EncodedInput:
         """The host's share of the work: token ids and pixels. Safe to call from any thread."""

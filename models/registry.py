@@ -46,6 +46,7 @@ class ModelSpec:
     """Where a checkpoint is and what it expects.
 
     `page_chars`: characters of page text given beside the page image (0: image alone).
+    `dense_weight`: what a ranking by its vectors weighs beside full text, for a query of words.
     `max_tokens`: the longest input. Pixel budgets are in px; one visual token covers 32 × 32.
     """
 
@@ -58,6 +59,7 @@ class ModelSpec:
     max_tokens: int = 8192
     min_pixels: int = 4 * VISUAL_TOKEN_PX
     page_chars: int = 0
+    dense_weight: float = 0.5
     note: str = ""
 
     @property
@@ -94,6 +96,9 @@ class Registry:
                 local_spec(TINY_FOLDER),
                 name="quire-tiny",
                 page_chars=2400,
+                # Measured (benchmarks/retrieval.py): for words that stand on the page, full text
+                # leads; these vectors order what it leaves equal and find what it misses.
+                dense_weight=0.02,
                 note="ships with Quire; for a laptop CPU",
             ),
         ]

@@ -10,6 +10,8 @@ from cluster.settings import Settings
 from models.inputs import MultimodalInput
 from models.protocols import Embedder
 
+IMAGE_DENSE_WEIGHT = 0.5  # what an image shows, no full text can say
+
 
 class Retriever:
     """Searches one collection with the embedder that filled it.
@@ -39,8 +41,15 @@ class Retriever:
             mode=settings.mode,
             top_k=settings.top_k,
             fusion=settings.fusion,
-            dense_weight=settings.dense_weight,
+            dense_weight=self._dense_weight(query, settings),
         )
+
+    def _dense_weight(self, query: Query, settings: Settings) -> float:
+        if settings.dense_weight is not None:
+            return settings.dense_weight
+        if self._embedder is None or query.image is not None:
+            return IMAGE_DENSE_WEIGHT
+        return self._embedder.spec.dense_weight
 
     def _vector(self, query: Query) -> list[float]:
         if self._embedder is None:
