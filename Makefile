@@ -45,7 +45,7 @@ $(READY): pyproject.toml uv.lock | $(UV)
 
 # Tesseract reads pages without a text layer. Without it they are indexed by their look alone.
 system:
-	@if tesseract --list-langs 2>/dev/null | grep -q '^jpn$$'; then :; \
+	@if [ "$$(tesseract --list-langs 2>/dev/null | grep -c -x -e eng -e jpn -e kor)" = 3 ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 			--no-install-recommends tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn \
@@ -55,7 +55,7 @@ system:
 			--no-install-recommends tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn \
 			tesseract-ocr-kor; \
 	else \
-		echo "Tesseract with Japanese is not installed, and apt cannot be used here:" >&2; \
+		echo "Tesseract with English, Japanese and Korean is not installed, and apt cannot be used here:" >&2; \
 		echo "scanned pages will have no text and the OCR tests fail. Install" >&2; \
 		echo "tesseract-ocr, tesseract-ocr-jpn and tesseract-ocr-kor." >&2; \
 	fi

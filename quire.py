@@ -29,9 +29,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Search large collections of PDFs by what is on the page. Every option of a command can "
-    "also be set as QUIRE_NAME in the environment or as `name:` in quire.yaml; `quire settings` "
-    "lists them all.",
+    help="Search large collections of PDFs by what is on the page. Options that are settings "
+    "(`quire settings` lists them) can also be set as QUIRE_NAME in the environment or as `name:` "
+    "in quire.yaml.",
 )
 
 
@@ -105,11 +105,10 @@ def ingest(
         metadata=parse_metadata(meta),
     )
     report = run(settings, request)
-    file = report.save(settings.data_dir / "reports")
     if json_:
         print(report.to_json())
     else:
-        print_report(report, file)
+        print_report(report)
     if any(document.state == "failed" for document in report.documents):
         raise typer.Exit(1)
 
@@ -154,7 +153,11 @@ def search(
     with open_retriever(settings) as retriever:
         hits = retriever.search(query, settings)
     if json_:
-        print(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=1))
+        rows = [
+            {"rank": rank, "page_id": hit.page_id, **asdict(hit)}
+            for rank, hit in enumerate(hits, start=1)
+        ]
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
     else:
         print_hits(hits, text)
 
@@ -164,6 +167,7 @@ def status(store: Store = None, json_: Json = False) -> None:
     """Show collections with their documents, pages and failures."""
     settings = load_settings(store=store)
     from cluster.milvus import open_store
+    from jobs.search import require_store
 
     require_store(settings)
     rows = []
@@ -196,6 +200,7 @@ def documents(
     """List documents, newest first."""
     settings = load_settings(store=store, collection=collection)
     from cluster.milvus import open_store
+    from jobs.search import require_store
 
     require_store(settings)
     wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
@@ -220,6 +225,7 @@ def forget(
     """Remove documents: their rows and their page images, at once invisible."""
     settings = load_settings(store=store, collection=collection)
     from jobs.forget import run
+    from jobs.search import require_store
 
     require_store(settings)
     removed = run(settings, doc_id=doc_id, path=path, tenant=tenant)
@@ -245,7 +251,7 @@ def demo(
     console.rule("1. ingest")
     folder = prepare(settings, pdfs)
     report = run(settings, IngestRequest(paths=(str(folder),)))
-    print_report(report, report.save(settings.data_dir / "reports"))
+    print_report(report)
     with open_retriever(settings) as retriever:
         for number, search in enumerate(DemoSearch.all_for(settings, folder, bool(pdfs)), start=2):
             console.rule(f"{number}. {search.title}")
@@ -333,12 +339,6 @@ def read_image(path: Path | None, settings: Settings) -> Any:
     return decode_image(path.read_bytes(), max_pixels=settings.max_image_pixels)
 
 
-def require_store(settings: Settings) -> None:
-    """Raise NotFound rather than make an empty store where someone only wants to look."""
-    if settings.is_embedded and not settings.data_dir.is_dir():
-        raise NotFound(f"there is no store at {settings.store}: quire ingest DIR makes one")
-
-
 def print_hits(hits: list[Hit], query: str) -> None:
     """Rank, document, page, the scores that made the rank, and a snippet."""
     console = Console(soft_wrap=True, highlight=False)
@@ -355,7 +355,7 @@ def print_hits(hits: list[Hit], query: str) -> None:
         console.print(f"    [dim]{hit.page_id}[/]")
 
 
-def print_report(report: "IngestReport", file: Path) -> None:
+def print_report(report: "IngestReport") -> None:
     """The closing table of an ingest, and where the time went."""
     console = Console()
     troubled = [each for each in report.documents if each.state in ("skipped", "failed")]
@@ -371,18 +371,22 @@ def print_report(report: "IngestReport", file: Path) -> None:
     spent = "  ".join(f"{stage} {s:.1f} s" for stage, s in report.stage_seconds.items())
     table.add_row("time of all workers", spent)
     table.add_row("collection", f"{report.collection}: {report.fingerprint}")
-    table.add_row("report", str(file))
+    table.add_row("report", report.file)
     console.print(table)
-    if troubled or report.failed_pages:
-        rows = Table(title="Not indexed")
+    unread = [each for each in report.documents if each.pages_without_text]
+    if troubled or unread or report.failed_pages:
+        rows = Table(title="Not indexed, or not all of it")
         for column in ("state", "why", "source", "what to do"):
             rows.add_column(column, overflow="fold")
         for each in troubled:
-            rows.add_row(each.state, each.reason, escape(each.source), escape(each.message))
+            rows.add_row(each.state, each.reason, shown(each.source), escape(each.message))
         for each in report.documents:
             for page, why in each.failed_pages.items():
                 if each.state == "indexed":
-                    rows.add_row("failed", f"page {page}", escape(each.source), escape(why))
+                    rows.add_row("failed", f"page {page}", shown(each.source), escape(why))
+        for each in unread:
+            for page, why in each.pages_without_text.items():
+                rows.add_row("no text", f"page {page}", shown(each.source), escape(why))
         console.print(rows)
 
 
@@ -404,6 +408,11 @@ def print_rows(
     for row in rows:
         table.add_row(*(escape(str(row[name])) for name in shown))
     Console().print(table)
+
+
+def shown(source: str) -> str:
+    """A source as a terminal can show it; a file's name may be no UTF-8."""
+    return escape(source.encode(errors="replace").decode())
 
 
 def escape(text: str) -> str:

@@ -128,6 +128,6 @@ def doc_id_of(sha256: str) -> str:
 
 
 def sha256_of(path: str) -> str:
-    """The sha256 of a file's bytes, hex."""
+    """The sha256 of a regular file's bytes, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cluster.core import DOC_ID_CHARS, Filter, Scalar
 from cluster.errors import InvalidInput
@@ -79,5 +79,7 @@ def with_labels(labels: Iterable[str]) -> str:
 
 
 def to_ms(moment: datetime) -> int:
-    """Milliseconds since 1970, UTC."""
+    """Milliseconds since 1970; a moment without a time zone is UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)

@@ -4,8 +4,8 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,11 +28,13 @@ from cluster.milvus_lite import MilvusLiteServer
 from cluster.settings import Settings
 from cluster.terms import to_terms
 
+MILVUS_PORT = 19530
 CALL_TIMEOUT_S = 30.0
 # pymilvus pings every 10 s; Milvus Lite takes that for an attack and hangs up.
 GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
 WRITE_ATTEMPTS = 6
 WRITE_BACKOFF_S = 0.5
+WRITE_ROWS = 256  # in one message: Milvus takes 64 MB, and a row of the 8B has 20 KB
 QUERY_ROWS = 16_384  # the most rows Milvus returns at once
 FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
 ROWS_PER_PAGE = 6  # a guess: the page row and some chunks; asked again where it was too low
@@ -47,7 +49,7 @@ class StoreAddress:
 
     uri: str
     collection: str
-    token: str = ""
+    token: str = field(default="", repr=False)
 
 
 @contextmanager
@@ -91,24 +93,37 @@ class MilvusStore:
 
         Raises FingerprintMismatch.
         """
-        held = self.fingerprint()
-        if held is None:
+        if self.fingerprint() is None:
             self._create(self._documents, *schema.documents_schema())
             pages = schema.pages_schema(fingerprint.dimension, fingerprint.to_json())
             self._create(self._pages, *pages)
-        elif held != fingerprint:
+        self.check_fingerprint(fingerprint)  # another process may have created it first
+
+    def check_fingerprint(self, wanted: Fingerprint) -> None:
+        """Raise FingerprintMismatch where the collection is another model's."""
+        held = self.fingerprint()
+        if held is not None and held != wanted:
             raise FingerprintMismatch(
                 f"collection {self.address.collection!r} holds vectors of {held}; this command "
-                f"would use {fingerprint}: use the same model and options, or name another "
+                f"would use {wanted}: use the same model and options, or name another "
                 "collection with --collection"
             )
 
     def fingerprint(self) -> Fingerprint | None:
-        """The fingerprint of the collection; None where there is no collection yet."""
+        """The fingerprint of the collection; None where there is no collection yet.
+
+        Raises InvalidInput where a collection of that name is not Quire's.
+        """
         if not _guard(lambda: self._client.has_collection(self._pages)):
             return None
         described = _guard(lambda: self._client.describe_collection(self._pages))
-        return Fingerprint.from_json(described["description"])
+        try:
+            return Fingerprint.from_json(described["description"])
+        except (ValueError, TypeError) as error:
+            raise InvalidInput(
+                f"Milvus has a collection {self._pages!r} that is not Quire's: name another with "
+                "--collection"
+            ) from error
 
     def collections(self) -> dict[str, Fingerprint]:
         """Every Quire collection of this store with its fingerprint."""
@@ -117,8 +132,13 @@ class MilvusStore:
             for name in _guard(self._client.list_collections)
             if name.endswith("_pages")
         ]
-        found = {name: self.collection(name).fingerprint() for name in sorted(names)}
-        return {name: held for name, held in found.items() if held is not None}
+        found: dict[str, Fingerprint] = {}
+        for name in sorted(names):
+            with suppress(InvalidInput):  # somebody else's collection
+                held = self.collection(name).fingerprint()
+                if held is not None:
+                    found[name] = held
+        return found
 
     def collection(self, name: str) -> "MilvusStore":
         """Another collection of the same store."""
@@ -131,8 +151,8 @@ class MilvusStore:
     def write_rows(self, rows: Iterable[Row]) -> None:
         """Write or overwrite page and chunk rows. Raises StoreUnavailable after several tries."""
         entities = [schema.row_entity(row) for row in rows]
-        if entities:
-            self._upsert(self._pages, entities)
+        for start in range(0, len(entities), WRITE_ROWS):
+            self._upsert(self._pages, entities[start : start + WRITE_ROWS])
 
     def document(self, tenant: str, doc_id: str) -> Document | None:
         """A tenant's document."""
@@ -159,10 +179,17 @@ class MilvusStore:
         found = [schema.to_document(entity) for entity in entities]
         return sorted(found, key=lambda document: (-document.time_ms, document.source))
 
-    def pages_present(self, tenant: str, doc_id: str) -> set[int]:
-        """The pages of a document that are in the index."""
-        expression = f'doc_key in ["{document_key(tenant, doc_id)}"] and chunk == 0'
-        return {entity["page"] for entity in self._all(self._pages, expression, ["page"])}
+    def pages_present(self, document: Document) -> set[int]:
+        """The pages whose rows are in the index as this document would write them."""
+        key = document_key(document.tenant, document.doc_id)
+        expression = f'doc_key in ["{key}"] and chunk == 0'
+        fields = ("page", "tags", "metadata", "source")
+        stored = schema.row_facts(document)
+        return {
+            entity["page"]
+            for entity in self._all(self._pages, expression, fields)
+            if (list(entity["tags"]), dict(entity["metadata"]), entity["source"]) == stored
+        }
 
     def page_text(self, tenant: str, doc_id: str, page: int) -> str:
         """The text of one page, as its row has it; "" for a page that is not there."""
@@ -345,7 +372,7 @@ def _probe(uri: str) -> None:
     """A client made while the server is down goes on failing for a minute: look first."""
     try:
         parts = urlsplit(uri)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        port = parts.port or (443 if parts.scheme == "https" else MILVUS_PORT)
     except ValueError as error:
         raise InvalidInput(f"{uri} is no address of a Milvus: http(s)://host:19530") from error
     try:

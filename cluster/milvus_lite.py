@@ -102,7 +102,8 @@ class MilvusLiteServer:
             json.dumps({"pid": process.pid, "port": port, "created": created})
         )
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not _answers(port):
+        # Not whether anything answers there: another process may have taken the port meanwhile.
+        while not _listens(process.pid, port):
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
                 raise StoreUnavailable(
@@ -142,6 +143,15 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    listening = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    return port in listening
 
 
 def _free_port() -> int:

@@ -8,18 +8,22 @@ from contextlib import contextmanager
 import psutil
 import ray
 
+from cluster.errors import InvalidInput
 from cluster.settings import Settings, default_environment
 
 # Logical CPUs of our own Ray beyond the real ones: checking, splitting and writing mostly wait, and
 # a pipeline whose workers cannot all be placed would wait for ever.
-WAITING_STAGE_CPUS = 3
+WAITING_STAGE_CPUS = 4
 OBJECT_STORE_SHARE = 0.15  # of the machine's memory, for a Ray of our own
 OBJECT_STORE_MOST_BYTES = 4 * 2**30
 
 
 @contextmanager
 def ray_session(settings: Settings) -> Iterator[None]:
-    """A Ray that can run jobs: the one at `ray_address`, one already there, or our own."""
+    """A Ray that can run jobs: the cluster at `ray_address`, or one of our own.
+
+    Raises InvalidInput where no Ray answers at that address.
+    """
     if ray.is_initialized():
         yield
         return
@@ -35,10 +39,17 @@ def ray_session(settings: Settings) -> Iterator[None]:
 
 def _init(settings: Settings) -> None:
     if settings.ray_address:
-        ray.init(address=settings.ray_address, log_to_driver=False)
+        try:
+            ray.init(address=settings.ray_address, log_to_driver=False)
+        except ConnectionError as error:
+            raise InvalidInput(
+                f"no Ray answers at {settings.ray_address}: correct ray_address, or leave it empty "
+                "to start one here"
+            ) from error
         return
     memory = int(psutil.virtual_memory().total * OBJECT_STORE_SHARE)
     ray.init(
+        address="local",  # never one that happens to run here and has other resources
         num_cpus=cpu_cores() + settings.workers + settings.render_workers + WAITING_STAGE_CPUS,
         object_store_memory=min(memory, OBJECT_STORE_MOST_BYTES),
         include_dashboard=False,
@@ -65,11 +76,20 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
 
 
+def logical_cpus() -> float:
+    """CPUs that Ray may hand out, those that we add to our own included."""
+    return float(ray.cluster_resources().get("CPU", 1))
+
+
 def cluster_cpus() -> int:
     """CPU cores of the cluster, without the logical ones that we add to our own."""
-    total = int(ray.cluster_resources().get("CPU", 1))
-    alone = len([node for node in ray.nodes() if node["Alive"]]) == 1
-    return min(total, cpu_cores()) if alone else total
+    total = int(logical_cpus())
+    return total if cluster_nodes() > 1 else min(total, cpu_cores())
+
+
+def cluster_nodes() -> int:
+    """Machines in the cluster."""
+    return sum(bool(node["Alive"]) for node in ray.nodes())
 
 
 def cpu_cores() -> int:

@@ -152,6 +152,11 @@ def to_document(entity: dict[str, Any]) -> Document:
     )
 
 
+def row_facts(document: Document) -> tuple[list[str], dict[str, Scalar], str]:
+    """Tags, metadata and source as a document's rows carry them."""
+    return list(document.tags), dict(document.metadata), cut_utf8(document.source, PATH_BYTES)
+
+
 def check_document_fields(tenant: str, tags: tuple[str, ...], metadata: dict[str, Scalar]) -> None:
     """Raise InvalidInput where tenant, tags or metadata would not fit into the store."""
     if len(tags) > MAX_TAGS or any(not tag or _bytes(tag) > NAME_BYTES for tag in tags):

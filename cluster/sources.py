@@ -1,5 +1,6 @@
 """Where documents come from: files, folders, globs, and URLs that fsspec knows (s3://…)."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from cluster.errors import NotFound
+from cluster.errors import NotFound, UnreadableDocument
 
 PDF_SUFFIXES = (".pdf",)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
@@ -24,27 +25,46 @@ def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         fs, root = fsspec.core.url_to_fs(path)
-        matches = fs.glob(root) if any(sign in path for sign in "*?[") else [root]
-        if not matches or not all(fs.exists(match) for match in matches):
+        matches = [root] if fs.exists(root) else fs.glob(root)  # a name may hold brackets
+        if not matches:
             raise NotFound(f"there is nothing at {path}: name a file, a folder or a pattern")
         for match in sorted(matches):
             files = _files_below(fs, match, pattern) if fs.isdir(match) else [match]
             found.update((fs.unstrip_protocol(file), None) for file in files)
-    return [absolute_source(source) for source in found]
+    return list(dict.fromkeys(absolute_source(source) for source in found))
 
 
 @contextmanager
-def local_copy(source: str) -> Iterator[str]:
-    """A local path with the bytes of a source; a temporary one where it lies elsewhere."""
+def local_copy(source: str, most_bytes: int) -> Iterator[str]:
+    """A local path with the bytes of a source; a temporary one where it lies elsewhere.
+
+    Raises OSError where it cannot be read, UnreadableDocument where it would have to be fetched
+    and is larger than `most_bytes`.
+    """
     if "://" not in source:
         yield source
         return
     fs, path = fsspec.core.url_to_fs(source)
+    if fs.size(path) > most_bytes:
+        raise UnreadableDocument(
+            "too_large",
+            f"it is over {most_bytes:,} bytes: raise max_document_bytes",
+            skipped=True,
+        )
     with tempfile.TemporaryDirectory(prefix="quire-") as folder:
         # The suffix stays, for it says what the file claims to be.
         local = str(Path(folder) / f"document{PurePosixPath(path).suffix}")
         fs.get_file(path, local)
         yield local
+
+
+def stamp_of(source: str) -> str:
+    """What changes when a source does: size and time, or the object store's own. Raises OSError."""
+    if "://" not in source:
+        found = Path(source).stat()
+        return f"{found.st_size}:{found.st_mtime_ns}"
+    fs, path = fsspec.core.url_to_fs(source)
+    return str(fs.ukey(path))
 
 
 def _files_below(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> list[str]:
@@ -57,4 +77,5 @@ def _files_below(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> li
 def absolute_source(source: str) -> str:
     """How a source is stored: a local one as an absolute path, any other as its URL."""
     local = source.removeprefix("file://")
-    return source if "://" in local else str(Path(local).absolute())
+    # Path.absolute() would keep "..", and one file would be two sources.
+    return source if "://" in local else os.path.abspath(local)  # noqa: PTH100

@@ -9,7 +9,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -19,7 +19,14 @@ from cluster.core import Document, Filter, Scalar
 from cluster.errors import InvalidInput, QuireError
 from cluster.milvus import MilvusStore, open_store
 from cluster.page_images import PageImages
-from cluster.runtime import cluster_cpus, cluster_gpus, cpu_cores, ray_session
+from cluster.runtime import (
+    cluster_cpus,
+    cluster_gpus,
+    cluster_nodes,
+    cpu_cores,
+    logical_cpus,
+    ray_session,
+)
 from cluster.schema import check_document_fields
 from cluster.settings import Settings
 from cluster.sources import list_sources
@@ -35,6 +42,7 @@ from models.registry import registry
 
 EMBED_PAGES = 16  # pages in one call of an embedding worker
 WRITE_PAGES = 64
+MOST_CHECKERS = 4
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
 WAITING_CPUS = 0.25  # what Ray reserves for a worker that mostly waits
 WORKER_RESTARTS = 3
@@ -65,18 +73,30 @@ def run(settings: Settings, request: IngestRequest) -> IngestReport:
     with progress_view() as view, ray_session(settings), open_store(settings) as store:
         job = _plan(settings, request, store)
         report = IngestReport(settings.collection, job.fingerprint)
-        ledger = Ledger(report, sources, lambda document: _finish(settings, store, document))
-        for event, work in _outcomes(sources, job):
-            ledger.record(event, work)
+        ledger = Ledger(report, sources, StoreShelf(settings, store))
+        try:
+            for event, work in _outcomes(sources, job):
+                ledger.record(event, work)
+                view.update(ledger)
+        finally:
+            ledger.close()
             view.update(ledger)
-        ledger.close()
-        view.update(ledger)
-    report.seconds = time.perf_counter() - started
+            report.seconds = time.perf_counter() - started
+            report.file = str(report.save(settings.data_dir / "reports"))
     return report
 
 
 def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job:
     """What every stage has to know; opens the collection, so a mismatch ends the job here."""
+    if 0 < cluster_gpus() < settings.gpus_per_worker:
+        raise InvalidInput(
+            f"gpus_per_worker is {settings.gpus_per_worker:g} and Ray has {cluster_gpus():g} GPUs"
+        )
+    if cluster_nodes() > 1 and (settings.is_embedded or "://" not in settings.page_images_url):
+        raise InvalidInput(
+            "on a cluster every machine must reach the store: set `store` to a Milvus server, and "
+            "`page_images` to a URL (s3://…, or file://… for a shared folder)"
+        )
     options = EmbedderOptions.from_settings(settings, has_gpu=cluster_gpus() > 0)
     fingerprint = options.fingerprint(options.resolved_precision)
     store.open_collection(fingerprint)
@@ -110,8 +130,23 @@ def _wants_ocr(settings: Settings) -> bool:
 
 
 def _embed_workers(settings: Settings) -> int:
-    gpus = cluster_gpus()
-    return settings.workers or max(1, int(gpus / settings.gpus_per_worker))
+    """Embedding workers: as many as asked for, and never more than the GPUs can hold."""
+    if not cluster_gpus():
+        return settings.workers or 1
+    most = int(cluster_gpus() / settings.gpus_per_worker)
+    return min(settings.workers or most, most)
+
+
+def _render_workers(settings: Settings, checkers: int, embed_cpus: float) -> int:
+    """Rendering workers: as many as asked for, and never more than can be placed.
+
+    With one stage that is never placed, the pipeline would wait for ever. One CPU stays free for
+    Ray's own splitting of blocks. Raises InvalidInput.
+    """
+    fit = int(logical_cpus() - 1 - (checkers + 1) * WAITING_CPUS - embed_cpus)
+    if fit < 1:
+        raise InvalidInput("this Ray has too few CPUs for one worker of each stage: add CPUs")
+    return min(settings.render_workers or max(1, cluster_cpus() - 1), fit)
 
 
 def _outcomes(sources: list[str], job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -119,26 +154,31 @@ def _outcomes(sources: list[str], job: Job) -> Iterator[tuple[str, dict[str, Any
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context.raise_original_map_exception = True
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it also raises
     try:
         for batch in _pipeline(sources, job).iter_batches(batch_size=None, prefetch_batches=0):
             for event, work in zip(batch["event"], batch["work"], strict=True):
                 yield str(event), json.loads(str(work))
     except RayTaskError as error:
-        # Ray wraps what a stage raised; the caller shall see our own error, as it was raised.
-        raise (error.cause if isinstance(error.cause, QuireError) else error) from None
+        # Ray wraps what a stage raised, and adds to its text: the caller shall see our own words.
+        if isinstance(error.cause, QuireError):
+            raise type(error.cause)(str(error.cause).split("\nFailed to apply UDF")[0]) from None
+        raise
 
 
 def _pipeline(sources: list[str], job: Job) -> Any:
     settings = job.settings
     embedders = _embed_workers(settings)
-    renderers = settings.render_workers or max(1, cluster_cpus() - 1)
     on_gpu = cluster_gpus() > 0
+    embed_cpus = WAITING_CPUS if on_gpu else 1
+    checkers = max(1, min(MOST_CHECKERS, cluster_cpus() // 8))
+    renderers = _render_workers(settings, checkers, embedders * embed_cpus)
     blocks = max(1, len(sources) // CHECK_DOCUMENTS)
     dataset = ray.data.from_items(
         [{"source": source} for source in sources], override_num_blocks=blocks
     )
-    dataset = _stage(dataset, CheckDocuments, job, workers=max(1, renderers // 4), batch_size=1)
+    dataset = _stage(dataset, CheckDocuments, job, workers=checkers, batch_size=1)
     # A block is one unit of work: a long document must not stay in the block of its check.
     dataset = dataset.repartition(target_num_rows_per_block=1)
     dataset = _stage(dataset, RenderPages, job, workers=renderers, batch_size=1, num_cpus=1)
@@ -148,7 +188,7 @@ def _pipeline(sources: list[str], job: Job) -> Any:
         job,
         workers=embedders,
         batch_size=EMBED_PAGES,
-        num_cpus=WAITING_CPUS if on_gpu else 1,
+        num_cpus=embed_cpus,
         num_gpus=settings.gpus_per_worker if on_gpu else None,
     )
     # One writer: Milvus Lite asks for it, and one is far faster than the embedders.
@@ -182,12 +222,32 @@ def _bounded_restarts() -> dict[str, int]:
     return {"max_restarts": WORKER_RESTARTS, "max_task_retries": WORKER_RESTARTS}
 
 
-def _finish(settings: Settings, store: MilvusStore, document: Document) -> list[str]:
-    """Store a document's last word; forget what it replaces. Returns the ids that went."""
-    store.put_document(document)
-    if document.status != "indexed":
-        return []
-    images = PageImages(settings.page_images_url)
-    older = store.documents(Filter(tenant=document.tenant), source=document.source)
-    replaced = [other for other in older if other.doc_id != document.doc_id]
-    return [forget_document(store, images, other).document for other in replaced]
+class StoreShelf:
+    """The ledger's last words on documents, in the store."""
+
+    def __init__(self, settings: Settings, store: MilvusStore) -> None:
+        self._store = store
+        self._images = PageImages(settings.page_images_url)
+
+    def finish(self, document: Document, pages: int) -> list[str]:
+        """Forget what a document replaces, then store it; returns the ids that went."""
+        if document.status != "indexed":
+            self._store.put_document(document)
+            return []
+        found = self._store.count_pages(Filter(tenant=document.tenant, doc_ids=(document.doc_id,)))
+        if found < pages:  # forgotten meanwhile, or lost by the server
+            gone = f"{pages - found} pages are gone again: ingest it again"
+            document = replace(document, error=f"{document.error}; {gone}".strip("; "))
+        # Replaced first: killed in between, the document counts as unfinished.
+        replaced = self.keep(document)
+        self._store.put_document(document)
+        return replaced
+
+    def keep(self, document: Document) -> list[str]:
+        """Forget older documents of the same source; returns their ids."""
+        same = self._store.documents(Filter(tenant=document.tenant), source=document.source)
+        return [
+            forget_document(self._store, self._images, each).document
+            for each in same
+            if each.doc_id != document.doc_id and each.time_ms <= document.time_ms
+        ]

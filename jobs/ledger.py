@@ -4,15 +4,24 @@ It alone decides that a document is done: when every page that was to be written
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from cluster.core import Document
 from jobs.report import STAGES, DocumentReport, IngestReport, State
 from jobs.stages import to_document
 
-Finish = Callable[[Document], list[str]]
+
+class Shelf(Protocol):
+    """Where the ledger puts documents that are done; each call returns the ids it replaced."""
+
+    def finish(self, document: Document, pages: int) -> list[str]:
+        """Store the last word on a document of which `pages` pages must be in the index."""
+        ...
+
+    def keep(self, document: Document) -> list[str]:
+        """Note that an unchanged document is what its source holds now."""
+        ...
 
 
 @dataclass
@@ -23,6 +32,7 @@ class Pending:
     todo: int
     written: int = 0
     failed: dict[int, str] = field(default_factory=dict)
+    without_text: dict[int, str] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
@@ -30,9 +40,9 @@ class Pending:
 
 
 class Ledger:
-    """Counts for the display, and the report. `finish` stores a document that is done."""
+    """Counts for the display, and the report."""
 
-    def __init__(self, report: IngestReport, sources: list[str], finish: Finish) -> None:
+    def __init__(self, report: IngestReport, sources: list[str], shelf: Shelf) -> None:
         self.report = report
         self.documents = len(sources)
         self.documents_done = 0
@@ -43,7 +53,7 @@ class Ledger:
         self._open_sources = dict.fromkeys(sources)
         self._pending: dict[str, Pending] = {}
         self._workers: set[str] = set()
-        self._finish = finish
+        self._shelf = shelf
 
     @property
     def documents_opened(self) -> int:
@@ -65,14 +75,16 @@ class Ledger:
             self._close(pending)
 
     def close(self) -> None:
-        """Enter what never came back: pages whose worker died, sources never looked at."""
-        for pending in list(self._pending.values()):
-            lost = pending.todo - pending.written - len(pending.failed)
-            self._close(pending, lost)
+        """Enter what an ingest that ends early leaves: the store is not touched any more."""
         for source in list(self._open_sources):
+            pending = self._pending.pop(source, None)
             self._add(
                 DocumentReport(
-                    source, "failed", reason="lost", message="its worker died: ingest it again"
+                    source,
+                    "failed",
+                    reason="interrupted",
+                    message="ingest it again: pages that are done are kept",
+                    new_pages=pending.written if pending else 0,
                 )
             )
 
@@ -83,6 +95,8 @@ class Ledger:
             self.failures += 1
             return
         pending.written += 1
+        if work["ocr_error"]:
+            pending.without_text[work["page"]] = work["ocr_error"]
         self.began = min(self.began or work["embed_began"], work["embed_began"])
         self.report.working_seconds = time.time() - self.began
         self._workers.add(work["worker"])
@@ -95,6 +109,7 @@ class Ledger:
         if work["reason"]:
             state = "skipped" if document.status == "skipped" else "failed"
             self.failures += state == "failed"
+        replaced = self._shelf.keep(document) if state == "unchanged" else []
         self._add(
             DocumentReport(
                 source=document.source,
@@ -103,16 +118,15 @@ class Ledger:
                 reason=work["reason"],
                 message=work["message"],
                 pages=document.pages,
+                replaced=replaced,
             )
         )
 
-    def _close(self, pending: Pending, lost: int = 0) -> None:
+    def _close(self, pending: Pending) -> None:
         self._pending.pop(pending.document.source)
         document, failed = pending.document, pending.failed
-        present = document.pages - len(failed) - lost
+        present = document.pages - len(failed)
         problems = [f"page {page}: {why}" for page, why in sorted(failed.items())]
-        if lost:
-            problems.append(f"{lost} pages were lost with their worker: ingest it again")
         done = replace(
             document, status="indexed" if present else "failed", error="; ".join(problems)
         )
@@ -121,12 +135,13 @@ class Ledger:
                 source=document.source,
                 state="indexed" if present else "failed",
                 doc_id=document.doc_id,
-                reason="" if present else next(iter(failed.values()), "lost").split(":")[0],
+                reason="" if present else next(iter(failed.values())).split(":")[0],
                 message="; ".join(problems),
                 pages=document.pages,
                 new_pages=pending.written,
                 failed_pages=failed,
-                replaced=self._finish(done),
+                pages_without_text=pending.without_text,
+                replaced=self._shelf.finish(done, present),
             )
         )
 

@@ -15,11 +15,11 @@ import pymupdf
 from PIL import Image, UnidentifiedImageError
 
 from cluster.errors import UnreadableDocument
+from cluster.sources import IMAGE_SUFFIXES
 from jobs.pdf import RenderLimits
 from models.images import IMAGE_FORMATS, upright_on_white
 
 POINTS_PER_INCH = 72
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 HEAD_BYTES = 1024  # a PDF's header may start anywhere in here
 MAX_TEXT_CHARS = 1_000_000  # of one page
 MAX_TITLE_CHARS = 500

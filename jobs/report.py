@@ -1,6 +1,7 @@
 """What an ingest did: one named state for every input, and where the time went."""
 
 import json
+import os
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,7 @@ class DocumentReport:
     pages: int = 0
     new_pages: int = 0
     failed_pages: dict[int, str] = field(default_factory=dict)
+    pages_without_text: dict[int, str] = field(default_factory=dict)
     replaced: list[str] = field(default_factory=list)
 
 
@@ -36,6 +38,7 @@ class IngestReport:
     seconds: float = 0.0
     working_seconds: float = 0.0
     render_workers: int = 0
+    file: str = ""
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @property
@@ -57,7 +60,7 @@ class IngestReport:
         return self.new_pages / self.working_seconds if self.working_seconds else 0.0
 
     def to_json(self) -> str:
-        return json.dumps(
+        text = json.dumps(
             {
                 **asdict(self),
                 "states": self.states,
@@ -68,10 +71,11 @@ class IngestReport:
             ensure_ascii=False,
             indent=1,
         )
+        return text.encode(errors="backslashreplace").decode()  # a file's name may be no UTF-8
 
     def save(self, folder: Path) -> Path:
         """Write the report as JSON into a folder, under the time of its writing."""
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / time.strftime("ingest-%Y%m%d-%H%M%S.json")
+        file = folder / time.strftime(f"ingest-%Y%m%d-%H%M%S-{os.getpid()}.json")
         file.write_text(self.to_json())
         return file

@@ -5,24 +5,28 @@ Hostile bytes are parsed only in the renderer's subprocess; a page that fails be
 and passes through the stages behind it untouched.
 """
 
+import hashlib
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from cluster.chunks import chunk_text
 from cluster.core import Document, Row, Scalar, doc_id_of, sha256_of
-from cluster.errors import UnreadableDocument
+from cluster.errors import QuireError, UnreadableDocument
 from cluster.milvus import MilvusStore, StoreAddress
 from cluster.page_images import PageImages
 from cluster.settings import Settings
-from cluster.sources import local_copy
-from jobs.pdf import DocumentInfo, Renderer, RenderLimits, RenderTarget
+from cluster.sources import local_copy, stamp_of
+from jobs.pdf import Renderer, RenderLimits, RenderTarget
 from models.options import EmbedderOptions
 
 Batch = dict[str, Any]
@@ -53,6 +57,7 @@ class CheckDocuments:
         self.job = job
         self.store = MilvusStore(job.address)
         self.renderer = Renderer(render_limits(job.settings))
+        self._seen: dict[str, str] = {}  # the source of each document of this ingest
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for source in batch["source"]:
@@ -60,16 +65,27 @@ class CheckDocuments:
             yield {name: [row[name] for row in rows] for name in rows[0]}
 
     def _check(self, source: str) -> Iterator[dict[str, str]]:
+        # Known by its name until its bytes are read.
+        document = self._document(source, hashlib.sha256(os.fsencode(source)).hexdigest())
         try:
-            with local_copy(source) as path:
-                yield from self._shards(source, path)
+            stamp = stamp_of(source)  # before the bytes: a change in between must show
+            with local_copy(source, self.job.settings.max_document_bytes) as path:
+                if self._may_hash(path):
+                    document = self._document(source, sha256_of(path))
+                    if (held := self._unchanged(document)) is not None:
+                        yield held
+                        return
+                info = self.renderer.check(path)
+        except UnreadableDocument as error:
+            yield self._refuse(document, error)
         except OSError as error:
             message = f"it cannot be read ({error.strerror or error}): check that it is there"
-            yield _work("refused", Document("", "", source, status="failed"), "unreadable", message)
+            yield self._refuse(document, UnreadableDocument("unreadable", message))
+        else:
+            yield from self._split(replace(document, title=info.title, pages=info.pages), stamp)
 
-    def _shards(self, source: str, path: str) -> Iterator[dict[str, str]]:
-        sha256 = sha256_of(path)
-        document = Document(
+    def _document(self, source: str, sha256: str) -> Document:
+        return Document(
             doc_id=doc_id_of(sha256),
             sha256=sha256,
             source=source,
@@ -79,22 +95,26 @@ class CheckDocuments:
             fingerprint=self.job.fingerprint,
             time_ms=int(time.time() * 1000),
         )
+
+    def _may_hash(self, path: str) -> bool:
+        """False for a pipe, a device or a file over the limit: the renderer says which."""
+        found = Path(path).stat()
+        return stat.S_ISREG(found.st_mode) and found.st_size <= self.job.settings.max_document_bytes
+
+    def _unchanged(self, document: Document) -> dict[str, str] | None:
+        """The outcome of a document that is in the index as it is; None where there is work."""
+        twin = self._seen.setdefault(document.doc_id, document.source)
+        if twin != document.source:
+            return _work("unchanged", document, "", f"the same bytes as {twin}")
         held = self.store.document(document.tenant, document.doc_id)
-        if held is not None and held.status == "indexed" and not held.error:
-            if (held.tags, held.metadata) == (document.tags, document.metadata):
-                note = "" if held.source == source else f"the same bytes as {held.source}"
-                yield _work("unchanged", replace(held, source=source), "", note)
-                return
-            held = None  # every row carries tags and metadata, so every row is written anew
-        try:
-            info = self.renderer.check(path)
-        except UnreadableDocument as error:
-            yield self._refuse(document, error)
-            return
-        document = replace(document, title=info.title, pages=info.pages)
-        present = self.store.pages_present(document.tenant, document.doc_id) if held else set()
-        self.store.put_document(document)
-        yield from self._split(document, info, present)
+        if held is None or held.status != "indexed" or held.error:
+            return None
+        if (held.tags, held.metadata) != (document.tags, document.metadata):
+            return None
+        if held.source != document.source and not _still_holds(held):
+            return None  # it moved, and every row names its source
+        note = "" if held.source == document.source else f"the same bytes as {held.source}"
+        return _work("unchanged", replace(document, pages=held.pages), "", note)
 
     def _refuse(self, document: Document, error: UnreadableDocument) -> dict[str, str]:
         status: Literal["skipped", "failed"] = "skipped" if error.skipped else "failed"
@@ -102,14 +122,15 @@ class CheckDocuments:
         self.store.put_document(refused)
         return _work("refused", refused, error.reason, str(error))
 
-    def _split(
-        self, document: Document, info: DocumentInfo, present: set[int]
-    ) -> Iterator[dict[str, str]]:
-        missing = [page for page in range(1, info.pages + 1) if page not in present]
+    def _split(self, document: Document, stamp: str) -> Iterator[dict[str, str]]:
+        present = self.store.pages_present(document)
+        self.store.put_document(document)
+        missing = [page for page in range(1, document.pages + 1) if page not in present]
         size = self.job.settings.shard_pages
         # A document whose pages are all there but was never finished still needs its last word.
         for start in range(0, max(1, len(missing)), size):
-            yield _work("work", document, pages=missing[start : start + size], todo=len(missing))
+            pages = missing[start : start + size]
+            yield _work("work", document, pages=pages, todo=len(missing), stamp=stamp)
 
 
 class RenderPages:
@@ -119,6 +140,9 @@ class RenderPages:
         self.job = job
         self.renderer = Renderer(render_limits(job.settings))
         self.images = PageImages(job.settings.page_images_url)
+        self._copies = ExitStack()
+        self._copied = ("", "")  # source and stamp of the document at hand
+        self._path = ""
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for event, text in zip(batch["event"], batch["work"], strict=True):
@@ -127,18 +151,32 @@ class RenderPages:
                 yield _page_row(str(event), work)
                 continue
             self.renderer.start_shard()
-            with local_copy(work["document"]["source"]) as path:
+            try:
+                path = self._local(work["document"]["source"], work["stamp"])
+            except (OSError, UnreadableDocument) as error:
                 for page in work["pages"]:
-                    yield self._render(path, work, page)
+                    yield _failed_page(work, page, "unreadable", f"{error}: ingest it again")
+                continue
+            for page in work["pages"]:
+                yield self._render(path, work, page)
+
+    def _local(self, source: str, stamp: str) -> str:
+        """A local path of the document that was checked; a fetched copy serves all its shards."""
+        if stamp_of(source) != stamp:
+            raise UnreadableDocument("changed", "it changed while it was ingested")
+        if self._copied != (source, stamp):
+            self._copies.close()
+            most_bytes = self.job.settings.max_document_bytes
+            self._path = self._copies.enter_context(local_copy(source, most_bytes))
+            self._copied = (source, stamp)
+        return self._path
 
     def _render(self, path: str, work: dict[str, Any], page: int) -> Batch:
         document = work["document"]
         try:
             rendered = self.renderer.render(path, page, self.job.target)
         except UnreadableDocument as error:
-            return _page_row(
-                "page", work | {"page": page, "reason": error.reason, "message": str(error)}
-            )
+            return _failed_page(work, page, error.reason, str(error))
         self.images.put(document["tenant"], document["doc_id"], page, rendered.jpeg)
         facts = {
             "page": page,
@@ -166,11 +204,18 @@ class EmbedPages:
         if not torch.cuda.is_available():
             torch.set_num_threads(job.threads)  # Ray allows an actor one thread
         self.job = job
-        self.embedder = Qwen3VLEmbedder(job.options)
+        self._embedder: Qwen3VLEmbedder | QuireError
+        try:
+            self._embedder = Qwen3VLEmbedder(job.options)
+        except QuireError as error:
+            # Ray turns what a constructor raises into "actor died": the first call raises it.
+            self._embedder = error
 
     def __call__(self, batch: Batch) -> Batch:
         from models.inputs import MultimodalInput
 
+        if isinstance(self._embedder, QuireError):
+            raise self._embedder
         started, began = time.perf_counter(), time.time()
         pages = [json.loads(str(text)) for text in batch["work"]]
         inputs: list[MultimodalInput] = []
@@ -182,7 +227,7 @@ class EmbedPages:
             page["chunks"] = self._chunks(page["text"])
             inputs.append(MultimodalInput(text=text, images=(image,)))
             inputs += [MultimodalInput(text=chunk) for chunk in page["chunks"]]
-        vectors = self.embedder.embed(inputs)
+        vectors = self._embedder.embed(inputs)
         seconds = (time.perf_counter() - started) / max(1, len(pages))
         taken = 0
         payload = []
@@ -257,6 +302,7 @@ def _work(
     message: str = "",
     pages: list[int] | None = None,
     todo: int = 0,
+    stamp: str = "",
 ) -> dict[str, str]:
     work = {
         "document": asdict(document),
@@ -264,8 +310,21 @@ def _work(
         "message": message,
         "pages": pages or [],
         "todo": todo,
+        "stamp": stamp,
     }
     return {"event": event, "work": json.dumps(work)}
+
+
+def _still_holds(held: Document) -> bool:
+    """True while the file that a document was ingested from has the same bytes."""
+    try:
+        return "://" not in held.source and sha256_of(held.source) == held.sha256
+    except OSError:
+        return False
+
+
+def _failed_page(work: dict[str, Any], page: int, reason: str, message: str) -> Batch:
+    return _page_row("page", work | {"page": page, "reason": reason, "message": message})
 
 
 def _page_row(event: str, work: dict[str, Any], pixels: bytes = b"") -> Batch:

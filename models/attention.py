@@ -52,6 +52,11 @@ def attend(
             enable_gqa=grouped,
         )
         return out if isinstance(out, torch.Tensor) else out[0]
+    if grouped and query.is_cuda:
+        # CUDA's memory-efficient SDPA knows no groups, and its fallback holds every score at once.
+        repeat = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
+        grouped = False
     parts = [
         functional.scaled_dot_product_attention(
             q.transpose(0, 1)[None],

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -43,14 +44,23 @@ def load_checkpoint(
     quantized = precision in ("int8", "nf4")
     # CPUs without matrix units compute bf16 slower than fp32.
     compute = torch.bfloat16 if target.startswith("cuda") else torch.float32
-    model = Qwen3VLModel.from_pretrained(
-        folder,
-        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, compute),
-        device_map={"": target},
-        use_safetensors=True,
-        local_files_only=True,
-        quantization_config=_quantization(precision, compute, quantize_vision),
-    )
+    model: Qwen3VLModel
+    try:
+        # With its report; transformers declares only the model as returned.
+        model, found = cast(Any, Qwen3VLModel).from_pretrained(
+            folder,
+            output_loading_info=True,
+            dtype={"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, compute),
+            device_map={"": target},
+            use_safetensors=True,
+            local_files_only=True,
+            quantization_config=_quantization(precision, compute, quantize_vision),
+        )
+    except (OSError, SafetensorError) as error:
+        raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
+    if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
+        # transformers would go on with random weights in their place.
+        raise ModelUnavailable(f"the checkpoint in {folder} lacks {len(lacking)} weights")
     if quantized:
         _check_quantized(model, quantize_vision)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
@@ -60,7 +70,7 @@ def load_checkpoint(
 def checkpoint_folder(spec: ModelSpec) -> Path:
     """The folder of a checkpoint, fetched from the hub at its pinned revision where needed."""
     folder = Path(spec.checkpoint)
-    if not folder.is_dir():
+    if not folder.is_absolute():  # a name on the hub, even where a folder is called like it
         folder = _fetch(spec)
     check_files(folder)
     return folder

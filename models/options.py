@@ -31,12 +31,24 @@ class EmbedderOptions:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "EmbedderOptions":
-        """The settings' choices with "auto" resolved: bf16 on a GPU, fp32 on a CPU."""
+        """The settings' choices with "auto" resolved: bf16 on a GPU, fp32 on a CPU.
+
+        Raises ModelUnavailable or InvalidInput.
+        """
+        spec = registry.find(settings.model)
+        if settings.batch_tokens < spec.max_tokens:
+            raise InvalidInput(
+                f"batch_tokens must be at least {spec.max_tokens}, the longest input of {spec.name}"
+            )
+        if 0 < settings.max_pixels < spec.min_pixels:
+            raise InvalidInput(f"max_pixels must be at least {spec.min_pixels}")
+        known = settings.model in registry.specs
         precision = settings.precision
         if precision == "auto":
             precision = "bf16" if has_gpu else "fp32"
         return cls(
-            model=settings.model,
+            # A folder is named as every worker can find it, wherever it runs.
+            model=settings.model if known else spec.checkpoint,
             precision=precision,
             pooling=settings.pooling,
             dimensions=settings.dimensions,

@@ -64,8 +64,9 @@ class PackedQwen3VL:
         positions = _to(batch.positions, device)[:, None]
         cos, sin = (part[0, :, None] for part in self.language.rotary_emb(hidden, positions))
         last = len(self.language.layers) - 1
+        pooled = None if rows is None else _to(rows.numpy(), device)
         for number, layer in enumerate(self.language.layers):
-            kept = rows.to(device) if rows is not None and number == last else None
+            kept = pooled if number == last else None
             hidden = _decoder_layer(layer, hidden, cos, sin, segments, kept)
             if visual_index is not None and number < len(features):
                 hidden = self._add_deepstack(hidden, features[number], visual_index, kept)

@@ -127,7 +127,7 @@ def local_spec(folder: Path) -> ModelSpec:
             f"{folder} holds a {config.get('model_type')!r} model; Quire embeds with qwen3_vl"
         )
     return ModelSpec(
-        name=str(folder),
+        name=folder.name,  # its content is the revision, so it may be moved
         checkpoint=str(folder),
         revision=content_revision(folder),
         dimension=config["text_config"]["hidden_size"],

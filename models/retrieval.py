@@ -4,7 +4,7 @@ Not covered yet: reranking the candidates.
 """
 
 from cluster.core import Hit, Query
-from cluster.errors import FingerprintMismatch, InvalidInput
+from cluster.errors import InvalidInput
 from cluster.milvus import MilvusStore
 from cluster.settings import Settings
 from models.inputs import MultimodalInput
@@ -21,12 +21,8 @@ class Retriever:
 
     def __init__(self, store: MilvusStore, embedder: Embedder | None) -> None:
         """Raises FingerprintMismatch where the collection is another model's."""
-        held = store.fingerprint()
-        if embedder is not None and held is not None and held != embedder.fingerprint:
-            raise FingerprintMismatch(
-                f"the collection holds vectors of {held}; the query would be embedded by "
-                f"{embedder.fingerprint}: use the model and options it was ingested with"
-            )
+        if embedder is not None:
+            store.check_fingerprint(embedder.fingerprint)
         self._store = store
         self._embedder = embedder
 

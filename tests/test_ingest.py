@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from cluster.core import Filter, Hit, Query
 from cluster.milvus import open_store
 from cluster.settings import load_settings
 from jobs.search import open_retriever
-from models.registry import registry
+from models.registry import TINY_FOLDER, registry
 from quire import app
 from tests import documents as make
 from tests.documents import ENGLISH, JAPANESE, a_document, laughs, save
@@ -296,14 +297,14 @@ def test_an_interrupted_ingest_goes_on(tmp_path: Path) -> None:
     wait_until_quiet()
     with open_store(settings) as store:
         (document,) = store.documents()
-        done = len(store.pages_present("", document.doc_id))
+        done = len(store.pages_present(document))
     assert document.status == "indexing"
     assert 16 <= done < pages
     report = quire_json("ingest", "survey.pdf", folder=tmp_path)
     assert report["documents"][0]["state"] == "indexed"
     assert report["new_pages"] == pages - done
     with open_store(settings) as store:
-        assert store.pages_present("", document.doc_id) == set(range(1, pages + 1))
+        assert store.pages_present(document) == set(range(1, pages + 1))
         assert store.count_pages() == pages
 
 
@@ -316,3 +317,41 @@ def wait_until_quiet(timeout_s: float = 60) -> None:
             return
         time.sleep(0.5)
     raise AssertionError("the workers of the killed job live on")
+
+
+def test_files_that_move_change_or_never_end(tmp_path: Path) -> None:
+    """Rotated names, brackets in names, a pipe, and a name that is no UTF-8."""
+    pdfs = tmp_path / "pdfs"
+    pdfs.mkdir()
+    save(a_document("The first report, on bridges"), pdfs / "new [1].pdf")
+    os.mkfifo(pdfs / "pipe.pdf")
+    (pdfs / os.fsdecode(b"caf\xe9.pdf")).write_bytes((pdfs / "new [1].pdf").read_bytes()[:200])
+    first = quire_json("ingest", "pdfs", folder=tmp_path, expect=1)
+    states = {each["reason"]: each["state"] for each in first["documents"]}
+    assert states == {"": "indexed", "unsupported": "skipped", "corrupt": "failed"}
+
+    (pdfs / "new [1].pdf").rename(pdfs / "old.pdf")
+    save(a_document("The second report, on tunnels"), pdfs / "new [1].pdf")
+    second = by_name(
+        quire_json("ingest", "pdfs/../pdfs/new [1].pdf", "pdfs/old.pdf", folder=tmp_path)
+    )
+    assert second["new [1].pdf"]["state"] == second["old.pdf"]["state"] == "indexed"
+    store = str(tmp_path / "quire-data")
+    with open_retriever(load_settings(store=store, mode="text")) as retriever:
+        for word, name in (("bridges", "old.pdf"), ("tunnels", "new [1].pdf")):
+            (hit,) = retriever.search(Query(text=word), load_settings(store=store, mode="text"))
+            assert Path(hit.source).name == name
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_ingest_in_one_line(tmp_path: Path) -> None:
+    save(a_document("One page"), tmp_path / "one.pdf")
+    broken = tmp_path / "broken"
+    shutil.copytree(TINY_FOLDER, broken)
+    (broken / "tokenizer.json").unlink()
+    done = quire("ingest", "one.pdf", "--model", broken, folder=tmp_path, expect=2)
+    assert "ModelUnavailable" in done.stderr
+    assert "tokenizer.json" in done.stderr
+    assert "Traceback" not in done.stderr
+    (report,) = (tmp_path / "quire-data" / "reports").glob("*.json")
+    (document,) = json.loads(report.read_text())["documents"]
+    assert (document["state"], document["reason"]) == ("failed", "interrupted")

@@ -49,7 +49,7 @@ def test_files_folders_and_globs(tmp_path: Path) -> None:
 def test_sources_behind_a_url(bucket: fsspec.AbstractFileSystem) -> None:
     bucket.pipe_file("/docs/deep/a.pdf", b"%PDF-")
     assert list_sources(["memory://docs"]) == ["memory:///docs/deep/a.pdf"]
-    with local_copy("memory:///docs/deep/a.pdf") as path:
+    with local_copy("memory:///docs/deep/a.pdf", 100) as path:
         assert Path(path).read_bytes() == b"%PDF-"
         assert path.endswith(".pdf")
     assert not Path(path).exists()

@@ -244,9 +244,9 @@ def test_pages_present_and_counts_ignore_chunks(store: MilvusStore) -> None:
     rows = [a_row(first, page, chunk) for page in (1, 3) for chunk in (0, 1, 2)]
     # Page 5 has lost its own row: it is not there yet.
     add(store, *rows, a_row(first, 5, 1), a_row(second, 2))
-    assert store.pages_present("", first.doc_id) == {1, 3}
-    assert store.pages_present("acme", second.doc_id) == {2}
-    assert store.pages_present("acme", first.doc_id) == set()
+    assert store.pages_present(first) == {1, 3}
+    assert store.pages_present(second) == {2}
+    assert store.pages_present(replace(first, tenant="acme")) == set()
     assert store.count_pages() == 3
     assert store.count_pages(Filter(tenant="acme")) == 1
 
@@ -263,7 +263,7 @@ def test_an_empty_store_answers(server: MilvusStore) -> None:
     assert nothing.fingerprint() is None
     assert nothing.documents() == []
     assert nothing.count_pages() == 0
-    assert nothing.pages_present("", a_document().doc_id) == set()
+    assert nothing.pages_present(a_document()) == set()
     assert search(nothing) == []
 
 
@@ -521,7 +521,7 @@ def test_forgotten_rows_are_gone_at_once(store: MilvusStore) -> None:
     for mode in ("dense", "text", "hybrid"):
         assert {hit.doc_id for hit in search(store, "x", mode)} == {kept.doc_id}
     assert store.documents() == [kept]
-    assert store.pages_present("", gone.doc_id) == set()
+    assert store.pages_present(gone) == set()
     assert store.count_pages() == 2
     assert store.forget(gone) == 0
 
