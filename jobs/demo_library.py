@@ -35,7 +35,7 @@ DEMO_QUERIES = (
     ),
     DemoQuery("焙煎中に火が出たときの対処", "roaster-manual-ja.pdf", 2),
 )
-SCREENSHOT = DemoQuery("", "harbour-report.pdf", 9)
+SCREENSHOT = DemoQuery("", "harbour-report.pdf", 7)
 SCREENSHOT_CROP = (0.06, 0.12, 0.94, 0.62)  # left, top, right, bottom: shares of the page
 
 
