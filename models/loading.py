@@ -1,5 +1,6 @@
 """Checkpoints into memory: files checked first, revision pinned, safetensors only, no code."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,6 +14,7 @@ from cluster.errors import ModelUnavailable
 from models.options import Precision
 from models.registry import ModelSpec
 
+NF4_BLOCK = 64
 CHECKPOINT_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
 
 
@@ -42,6 +44,8 @@ def load_checkpoint(
     folder = checkpoint_folder(spec)
     disable_progress_bar()  # it would tear the progress display of the job that loads us
     quantized = precision in ("int8", "nf4")
+    if precision == "nf4":
+        _check_nf4_shapes(folder)
     # CPUs without matrix units compute bf16 slower than fp32.
     compute = torch.bfloat16 if target.startswith("cuda") else torch.float32
     model: Qwen3VLModel
@@ -125,6 +129,17 @@ def _quantization(
         bnb_4bit_compute_dtype=compute,
         llm_int8_skip_modules=skip,
     )
+
+
+def _check_nf4_shapes(folder: Path) -> None:
+    """bitsandbytes multiplies in blocks of 64 weights and fails in mid-forward on other widths."""
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    for name in ("hidden_size", "intermediate_size"):
+        if text[name] % NF4_BLOCK:
+            raise ModelUnavailable(
+                f"{folder.name} cannot run in nf4: its {name} of {text[name]} is no multiple of "
+                f"{NF4_BLOCK}; use int8 or bf16"
+            )
 
 
 def _check_quantized(model: Qwen3VLModel, quantize_vision: bool) -> None:

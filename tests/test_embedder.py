@@ -211,6 +211,11 @@ def test_quantised_vision_is_another_fingerprint(random_checkpoint: Path) -> Non
     assert Qwen3VLEmbedder(options).fingerprint.precision == "nf4+vision"
 
 
+def test_a_width_that_nf4_cannot_do_is_refused() -> None:
+    with pytest.raises(ModelUnavailable, match="multiple of 64"):
+        Qwen3VLEmbedder(EmbedderOptions(model="quire-tiny", precision="nf4"))
+
+
 def test_registry_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="choose one of"):
         registry.find("gpt-17")
