@@ -179,6 +179,14 @@ def page_input(
     return MultimodalInput(text=text, images=(np.asarray(image),))
 
 
+def full_page(embedder: Qwen3VLEmbedder, seed: int) -> MultimodalInput:
+    """An A4 page at the whole pixel budget with as much text as a page row takes."""
+    rng = random.Random(seed)
+    chars = embedder.spec.page_chars
+    page = page_input(210, 297, embedder.fingerprint.max_pixels, chars, rng)
+    return MultimodalInput(text=page.text[:chars], images=page.images)
+
+
 def compare(
     embedder: Qwen3VLEmbedder, plain: PlainTransformers, items: list[MultimodalInput]
 ) -> list[Variant]:
@@ -313,6 +321,12 @@ def measure(model: str, items: int, console: Console) -> None:
     device = torch.cuda.get_device_name() if has_gpu else f"{torch.get_num_threads()} CPU threads"
     title = f"{items} mixed pages, {spec.name}, {embedder.fingerprint.precision}, {device}"
     console.print(comparison_table(variants, items, title))
+    full = [full_page(embedder, seed) for seed in range(items)]
+    seconds = _median_s(lambda: embedder.embed(full))
+    console.print(
+        f"full pages (image, {spec.page_chars or 'no'} characters of text, "
+        f"{embedder.encode(full[0]).tokens} tokens): {items / seconds:.1f} pages/s"
+    )
     if has_gpu:
         config = Qwen3VLConfig.from_pretrained(checkpoint_folder(spec))
         del plain, variants
