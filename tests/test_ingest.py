@@ -79,12 +79,26 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pymupdf.open(pdfs / "invoice.pdf") as document:
         scan = document[0].get_pixmap(dpi=150)
         Image.frombytes("RGB", (scan.width, scan.height), scan.samples).save(pdfs / "scan.png")
+    lines = [f"Sheet {n} of the survey\n" * 24 for n in range(12)]
+    sheets_of_text = a_document(*lines, width=842, height=595)
+    save(scanned(sheets_of_text), pdfs / "slow.pdf", deflate=True)
     sheets = [Image.new("RGB", (320, 240), colour) for colour in ("white", "navy", "olive")]
     sheets[0].save(pdfs / "fax.tiff", save_all=True, append_images=sheets[1:])
     (pdfs / "copy.pdf").write_bytes((pdfs / "deeper" / "receipt.pdf").read_bytes())
     for name, (write, _, _) in REFUSED.items():
         write(pdfs / name)
     return folder
+
+
+def scanned(source: pymupdf.Document) -> pymupdf.Document:
+    """The same pages as pictures, which take a second of OCR each."""
+    scans = pymupdf.open()
+    for number in range(source.page_count):
+        page = source[number]
+        scans.new_page(width=842, height=595).insert_image(
+            page.rect, pixmap=page.get_pixmap(dpi=100)
+        )
+    return scans
 
 
 LIMITS = {
@@ -109,11 +123,11 @@ def by_name(report: Any) -> dict[str, Any]:
 
 def test_every_input_ends_in_a_named_state(report: Any) -> None:
     found = by_name(report)
-    assert len(found) == len(report["documents"]) == 16
+    assert len(found) == len(report["documents"]) == 17
     for name, (_, state, reason) in REFUSED.items():
         assert (found[name]["state"], found[name]["reason"]) == (state, reason), name
         assert found[name]["message"], name
-    pages = {"invoice.pdf": 2, "m.pdf": 30, "scan.png": 1, "fax.tiff": 3}
+    pages = {"invoice.pdf": 2, "m.pdf": 30, "scan.png": 1, "fax.tiff": 3, "slow.pdf": 12}
     for name, count in pages.items():
         assert (found[name]["state"], found[name]["new_pages"]) == ("indexed", count), name
 
@@ -143,7 +157,7 @@ def test_rows_carry_what_was_given(library: Path, report: Any) -> None:
 
 def test_page_images_are_kept(library: Path, report: Any) -> None:
     images = sorted((library / "quire-data" / "pages").rglob("*.jpg"))
-    assert len(images) == 2 + 1 + 30 + 1 + 3
+    assert len(images) == 2 + 1 + 30 + 1 + 3 + 12
     with Image.open(images[0]) as image:
         assert image.format == "JPEG"
 
