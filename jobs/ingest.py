@@ -62,8 +62,8 @@ class IngestRequest:
 def run(settings: Settings, request: IngestRequest) -> IngestReport:
     """Ingest documents; every input ends in a named state of the report.
 
-    Raises NotFound, InvalidInput, FingerprintMismatch, ModelUnavailable or StoreUnavailable before
-    any work begins.
+    Raises NotFound, InvalidInput or FingerprintMismatch before any work begins; ModelUnavailable
+    and StoreUnavailable also in its midst, when a report of what was done is saved all the same.
     """
     started = time.perf_counter()
     sources = list_sources(request.paths, request.pattern)
