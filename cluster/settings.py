@@ -115,6 +115,27 @@ class Settings(BaseSettings):
         "model's own, or 0.5 for a query with an image.",
     )
 
+    # The reranker
+    rerank: Literal["none", "cross-encoder"] = Field(
+        "none", description="Rerank what was found, best candidates first."
+    )
+    rerank_k: int = Field(
+        20, ge=1, le=200, description="How many candidates the reranker is shown."
+    )
+    reranker: str = Field(
+        "quire-tiny-reranker", description="A known reranker (`quire models`) or a folder."
+    )
+    rerank_precision: Literal["auto", "fp32", "bf16", "int8", "nf4"] = Field(
+        "auto", description="Precision of the reranker."
+    )
+    rerank_instruction: str = Field(
+        "Given a search query, retrieve relevant candidates that answer the query.",
+        description="Instruction given to the reranker.",
+    )
+    rerank_batch_tokens: int = Field(
+        16_384, ge=256, description="Budget of tokens in one batch of the reranker."
+    )
+
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> "Settings":
         if self.chunk_overlap >= self.chunk_chars:

@@ -34,8 +34,9 @@ def attend(
 ) -> torch.Tensor:
     """Attention within each segment; [tokens, heads, head_dim] in and out.
 
-    Key and value may have fewer heads (grouped queries). `causal` needs queries and keys of equal
-    length. Flash attention's variable-length kernel on CUDA in half precision, SDPA elsewhere.
+    Key and value may have fewer heads (grouped queries). With `causal` the last query of a segment
+    sees all of its keys, and each query before it one less: more keys than queries are a prefix.
+    Flash attention's variable-length kernel on CUDA in half precision, SDPA elsewhere.
     """
     grouped = query.shape[1] != key.shape[1]
     if query.dtype in (torch.float16, torch.bfloat16) and _has_flash(query.device):
@@ -62,7 +63,8 @@ def attend(
             q.transpose(0, 1)[None],
             k.transpose(0, 1)[None],
             v.transpose(0, 1)[None],
-            is_causal=causal,
+            attn_mask=_lower_right(len(q), len(k), q.device) if causal else None,
+            is_causal=causal and len(q) == len(k),
             scale=scale,
             enable_gqa=grouped,
         )[0].transpose(0, 1)
@@ -74,6 +76,14 @@ def attend(
         )
     ]
     return torch.cat(parts)
+
+
+def _lower_right(queries: int, keys: int, device: torch.device) -> torch.Tensor | None:
+    """bool[queries, keys] for fewer queries than keys; None where `is_causal` says the same."""
+    if queries == keys:
+        return None
+    every = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return every.tril(diagonal=keys - queries)
 
 
 @cache

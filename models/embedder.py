@@ -10,7 +10,7 @@ from models.batching import pack, plan_batches
 from models.inputs import EncodedInput, InputEncoder, MultimodalInput
 from models.loading import load_checkpoint
 from models.options import EmbedderOptions
-from models.pooling import pool, pooled_rows, unit_vectors
+from models.pooling import pool, unit_vectors
 from models.qwen3_vl import PackedQwen3VL
 from models.registry import registry
 
@@ -66,6 +66,6 @@ class Qwen3VLEmbedder:
     @torch.inference_mode()
     def _embed_batch(self, items: Sequence[EncodedInput]) -> np.ndarray:
         batch = pack(items)
-        states = self.forward(batch, pooled_rows(batch.lengths, self.pooling))
+        states = self.forward(batch, batch.end_rows if self.pooling == "last" else None)
         pooled = pool(states, batch.lengths, self.pooling)
         return unit_vectors(pooled, self.fingerprint.dimension).cpu().numpy()

@@ -1,14 +1,15 @@
 """Checkpoints into memory: files checked first, revision pinned, safetensors only, no code."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from cluster.errors import ModelUnavailable
 from models.options import Precision
@@ -22,6 +23,7 @@ CHECKPOINT_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
 class Checkpoint:
     """A loaded model with its processor."""
 
+    folder: Path
     model: Qwen3VLModel
     processor: Any
     precision: Precision
@@ -43,6 +45,7 @@ def load_checkpoint(
         precision = "bf16" if target.startswith("cuda") else "fp32"
     folder = checkpoint_folder(spec)
     disable_progress_bar()  # it would tear the progress display of the job that loads us
+    set_verbosity_error()  # it lists the weights that we leave out on purpose
     quantized = precision in ("int8", "nf4")
     if precision == "nf4":
         _check_nf4_shapes(folder)
@@ -68,7 +71,24 @@ def load_checkpoint(
     if quantized:
         _check_quantized(model, quantize_vision)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    return Checkpoint(model, processor, precision)
+    return Checkpoint(folder, model, processor, precision)
+
+
+def output_rows(checkpoint: Checkpoint, token_ids: Sequence[int]) -> torch.Tensor:
+    """The rows of the language model's head that score these tokens, float32[tokens, d].
+
+    Only these are read: a whole head is never in memory. Raises ModelUnavailable.
+    """
+    for file in sorted(checkpoint.folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            if "lm_head.weight" in tensors.keys():  # noqa: SIM118 — no mapping
+                head = tensors.get_slice("lm_head.weight")
+                return torch.cat([head[row : row + 1] for row in token_ids]).float()
+    config = json.loads((checkpoint.folder / "config.json").read_text())
+    if not config.get("tie_word_embeddings", config["text_config"].get("tie_word_embeddings")):
+        raise ModelUnavailable(f"the checkpoint in {checkpoint.folder} has no lm_head")
+    embedding = cast(Any, checkpoint.model.language_model).embed_tokens.weight
+    return cast(torch.Tensor, embedding.detach()[list(token_ids)].float().cpu())
 
 
 def checkpoint_folder(spec: ModelSpec) -> Path:

@@ -9,7 +9,7 @@ from typing import Literal
 from cluster.core import Fingerprint
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
-from models.registry import registry
+from models.registry import ModelSpec, registry
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Pooling = Literal["last", "mean"]
@@ -42,14 +42,9 @@ class EmbedderOptions:
             )
         if 0 < settings.max_pixels < spec.min_pixels:
             raise InvalidInput(f"max_pixels must be at least {spec.min_pixels}")
-        known = settings.model in registry.specs
-        precision = settings.precision
-        if precision == "auto":
-            precision = "bf16" if has_gpu else "fp32"
         return cls(
-            # A folder is named as every worker can find it, wherever it runs.
-            model=settings.model if known else spec.checkpoint,
-            precision=precision,
+            model=_portable(settings.model, spec),
+            precision=_resolve(settings.precision, has_gpu),
             pooling=settings.pooling,
             dimensions=settings.dimensions,
             max_pixels=settings.max_pixels,
@@ -83,3 +78,41 @@ class EmbedderOptions:
             instruction=self.instruction,
             page_input=spec.page_input,
         )
+
+
+@dataclass(frozen=True)
+class RerankerOptions:
+    """Choices for one reranker."""
+
+    model: str = "quire-tiny-reranker"
+    precision: Literal["auto"] | Precision = "auto"
+    instruction: str = "Given a search query, retrieve relevant candidates that answer the query."
+    batch_tokens: int = 16_384
+    device: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "RerankerOptions":
+        """The settings' choices with "auto" resolved. Raises ModelUnavailable or InvalidInput."""
+        spec = registry.find(settings.reranker, "reranker")
+        if settings.rerank_batch_tokens < spec.max_tokens:
+            raise InvalidInput(
+                f"rerank_batch_tokens must be at least {spec.max_tokens}, the longest input of "
+                f"{spec.name}"
+            )
+        return cls(
+            model=_portable(settings.reranker, spec),
+            precision=_resolve(settings.rerank_precision, has_gpu),
+            instruction=settings.rerank_instruction,
+            batch_tokens=settings.rerank_batch_tokens,
+        )
+
+
+def _portable(name: str, spec: ModelSpec) -> str:
+    """A folder is named as every worker can find it, wherever it runs."""
+    return name if name in registry.specs else spec.checkpoint
+
+
+def _resolve(precision: Literal["auto"] | Precision, has_gpu: bool) -> Precision:
+    if precision == "auto":
+        return "bf16" if has_gpu else "fp32"
+    return precision

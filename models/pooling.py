@@ -5,15 +5,8 @@ import torch
 from models.options import Pooling
 
 
-def pooled_rows(lengths: tuple[int, ...], pooling: Pooling) -> torch.Tensor | None:
-    """The packed positions whose last-layer states pooling needs, int64[inputs]; None: all."""
-    if pooling == "mean":
-        return None
-    return torch.tensor(lengths).cumsum(0) - 1
-
-
 def pool(states: torch.Tensor, lengths: tuple[int, ...], pooling: Pooling) -> torch.Tensor:
-    """Token states [rows, d] → [inputs, d]. For "last" the rows are those of `pooled_rows`."""
+    """Token states [rows, d] → [inputs, d]. For "last" each row is an input's last."""
     if pooling == "last":
         return states
     return torch.stack([part.mean(dim=0) for part in states.split(lengths)])

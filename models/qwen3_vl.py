@@ -4,7 +4,9 @@ It computes what `Qwen3VLModel.forward` computes for each input alone, but witho
 cache, lm_head, Conv3d or host syncs. Not covered: generation and training.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +20,7 @@ from transformers.vision_utils import (
 
 from models.attention import Segments, attend
 from models.batching import PackedBatch
-from models.inputs import FRAMES_PER_STEP, visual_tokens
+from models.visuals import FRAMES_PER_STEP, visual_tokens
 
 
 class PackedQwen3VL:
@@ -46,14 +48,13 @@ class PackedQwen3VL:
         self.pixel_shift = -torch.tensor(image_mean, device=self.device).view(-1, 1, 1) / std
 
     @torch.inference_mode()
-    def forward(self, batch: PackedBatch, rows: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, batch: PackedBatch, rows: np.ndarray | None = None) -> torch.Tensor:
         """Last hidden states after the final norm, [rows, d]; all tokens where `rows` is None.
 
-        `rows` int64 are packed positions, one for each input and in their order: only these pass
-        through the last layer's queries and MLP.
+        `rows` are `batch.end_rows`, the last token of each input: only these pass through the last layer's queries and MLP.
         """
         device = self.device
-        segments = Segments.of(batch.lengths, device)
+        layout = _Layout.of(batch, device)
         hidden = self.language.embed_tokens(_to(batch.token_ids, device))
         features: list[torch.Tensor] = []
         visual_index = None
@@ -64,10 +65,10 @@ class PackedQwen3VL:
         positions = _to(batch.positions, device)[:, None]
         cos, sin = (part[0, :, None] for part in self.language.rotary_emb(hidden, positions))
         last = len(self.language.layers) - 1
-        pooled = None if rows is None else _to(rows.numpy(), device)
+        pooled = None if rows is None else _to(rows, device)
         for number, layer in enumerate(self.language.layers):
             kept = pooled if number == last else None
-            hidden = _decoder_layer(layer, hidden, cos, sin, segments, kept)
+            hidden = _decoder_layer(layer, hidden, cos, sin, layout, kept)
             if visual_index is not None and number < len(features):
                 hidden = self._add_deepstack(hidden, features[number], visual_index, kept)
         return cast(torch.Tensor, self.language.norm(hidden))
@@ -192,12 +193,47 @@ def _vision_block(
     return cast(torch.Tensor, hidden + block.mlp(block.norm2(hidden)))
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Who sees whom in a packed batch: queries, and the keys that each segment of them sees.
+
+    `key_rows` int64 are the packed positions of those keys; None where every segment sees itself
+    alone. `end_…` are the same for the segments that end an input.
+    """
+
+    queries: Segments
+    keys: Segments
+    key_rows: torch.Tensor | None
+    end_keys: Segments
+    end_key_rows: torch.Tensor | None
+
+    @classmethod
+    def of(cls, batch: PackedBatch, device: torch.device) -> "_Layout":
+        queries = Segments.of(batch.lengths, device)
+        if not any(prefix is not None for prefix in batch.prefixes):
+            return cls(queries, queries, None, queries, None)
+        starts = np.cumsum((0, *batch.lengths))
+        spans = [np.arange(*span) for span in pairwise(starts)]
+        seen = [
+            span if prefix is None else np.concatenate((spans[prefix], span))
+            for span, prefix in zip(spans, batch.prefixes, strict=True)
+        ]
+        at_end = [seen[number] for number in batch.ends]
+        return cls(
+            queries,
+            Segments.of(tuple(map(len, seen)), device),
+            _to(np.concatenate(seen), device),
+            Segments.of(tuple(map(len, at_end)), device),
+            _to(np.concatenate(at_end), device),
+        )
+
+
 def _decoder_layer(
     layer: Any,
     hidden: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
-    segments: Segments,
+    layout: _Layout,
     kept: torch.Tensor | None,
 ) -> torch.Tensor:
     """One decoder layer; with `kept` int64[inputs] only each input's last token goes through."""
@@ -209,17 +245,24 @@ def _decoder_layer(
     key = attention.k_norm(attention.k_proj(normal).unflatten(1, heads))
     value = attention.v_proj(normal).unflatten(1, heads)
     key = _rotate(key, cos, sin)
+    scale = attention.scaling
     if kept is None:
         query = _rotate(query, cos, sin)
-        seen = attend(query, key, value, segments, segments, causal=True, scale=attention.scaling)
+        key, value = (_seen(part, layout.key_rows) for part in (key, value))
+        seen = attend(query, key, value, layout.queries, layout.keys, causal=True, scale=scale)
     else:
         # The last token may see its whole input, so no mask is needed.
         query = _rotate(query, cos[kept], sin[kept])
         hidden = hidden[kept]
         single = Segments.of((1,) * len(kept), hidden.device)
-        seen = attend(query, key, value, single, segments, causal=False, scale=attention.scaling)
+        key, value = (_seen(part, layout.end_key_rows) for part in (key, value))
+        seen = attend(query, key, value, single, layout.end_keys, causal=False, scale=scale)
     hidden = hidden + attention.o_proj(seen.flatten(1))
     return cast(torch.Tensor, hidden + layer.mlp(layer.post_attention_layernorm(hidden)))
+
+
+def _seen(states: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    return states if rows is None else states[rows]
 
 
 def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

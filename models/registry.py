@@ -5,12 +5,15 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cluster.errors import ModelUnavailable
 from models.images import FACTOR_PX
 
+Kind = Literal["embedder", "reranker"]
+
 TINY_FOLDER = Path(__file__).parent / "tiny"
+TINY_RERANKER_FOLDER = Path("/tmp/rr_random")
 VISUAL_TOKEN_PX = FACTOR_PX * FACTOR_PX
 # 1024 visual tokens reach 52.3 of the 52.9 nDCG that 2000 reach on VisDoc (the authors' ablation),
 # for half of the arithmetic.
@@ -46,6 +49,7 @@ class ModelSpec:
     """Where a checkpoint is and what it expects.
 
     `page_chars`: characters of page text given beside the page image (0: image alone).
+    `page_images`: "if asked by image" leaves page images out where the query has none.
     `dense_weight`: what a ranking by its vectors weighs beside full text, for a query of words.
     `max_tokens`: the longest input. Pixel budgets are in px; one visual token covers 32 × 32.
     """
@@ -56,9 +60,11 @@ class ModelSpec:
     dimension: int
     parameters: Parameters
     max_pixels: int
+    kind: Kind = "embedder"
     max_tokens: int = 8192
     min_pixels: int = 4 * VISUAL_TOKEN_PX
     page_chars: int = 0
+    page_images: Literal["always", "if asked by image"] = "always"
     dense_weight: float = 0.5
     note: str = ""
 
@@ -101,17 +107,48 @@ class Registry:
                 dense_weight=0.02,
                 note="ships with Quire; for a laptop CPU",
             ),
+            ModelSpec(
+                name="qwen3-vl-reranker-2b",
+                kind="reranker",
+                checkpoint="Qwen/Qwen3-VL-Reranker-2B",
+                revision="REV2B",
+                dimension=2048,
+                parameters=Parameters(406_957_056, 1_409_410_048, 311_164_928),
+                max_pixels=MOST_PIXELS,
+                max_tokens=10_240,
+                note="reranks what the 2B found",
+            ),
+            ModelSpec(
+                name="qwen3-vl-reranker-8b",
+                kind="reranker",
+                checkpoint="Qwen/Qwen3-VL-Reranker-8B",
+                revision="REV8B",
+                dimension=4096,
+                parameters=Parameters(576_388_336, 6_946_075_648, 622_329_856),
+                max_pixels=MOST_PIXELS,
+                max_tokens=10_240,
+                note="best quality",
+            ),
+            replace(
+                local_spec(TINY_RERANKER_FOLDER),
+                name="quire-tiny-reranker",
+                kind="reranker",
+                page_chars=2400,
+                page_images="if asked by image",
+                note="ships with Quire; for a laptop CPU",
+            ),
         ]
         return {spec.name: spec for spec in known}
 
-    def find(self, model: str) -> ModelSpec:
+    def find(self, model: str, kind: Kind = "embedder") -> ModelSpec:
         """The spec of a known name or of a local folder. Raises ModelUnavailable."""
-        if model in self.specs:
-            return self.specs[model]
+        of_kind = {name: spec for name, spec in self.specs.items() if spec.kind == kind}
+        if model in of_kind:
+            return of_kind[model]
         if Path(model).is_dir():
-            return local_spec(Path(model).resolve())
+            return replace(local_spec(Path(model).resolve()), kind=kind)
         raise ModelUnavailable(
-            f"no model is called {model!r}: choose one of {', '.join(self.specs)}, or name a "
+            f"no {kind} is called {model!r}: choose one of {', '.join(of_kind)}, or name a "
             "folder that holds a Qwen3-VL checkpoint"
         )
 

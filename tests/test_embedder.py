@@ -8,21 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration
 
 from cluster.errors import InvalidInput, ModelUnavailable
 from models.batching import plan_batches
 from models.embedder import Qwen3VLEmbedder
-from models.inputs import MultimodalInput, Video
+from models.inputs import MultimodalInput
 from models.options import EmbedderOptions, Precision
 from models.registry import TINY_FOLDER, registry
+from models.visuals import Video
+from tests.checkpoints import picture, save_random_checkpoint
 from tests.plain import PlainEmbedder
 
 INSTRUCTION = "Find the page that answers the question."
-
-
-def picture(seed: int, height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 ITEMS = {
@@ -45,48 +43,7 @@ ITEMS = {
 
 @pytest.fixture(scope="module")
 def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A deeper checkpoint than quire-tiny: 3 deepstack levels, grouped queries, random weights."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    processor = AutoProcessor.from_pretrained(TINY_FOLDER)
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(processor.tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 256,
-            "num_hidden_layers": 5,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 32,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5e6,
-                "mrope_section": [6, 5, 5],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": 4,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_heads": 2,
-            "out_hidden_size": 128,
-            "deepstack_visual_indexes": [0, 1, 3],
-            "num_position_embeddings": 144,
-        },
-        image_token_id=processor.image_token_id,
-        video_token_id=processor.video_token_id,
-        vision_start_token_id=processor.vision_start_token_id,
-        vision_end_token_id=processor.vision_end_token_id,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    model = Qwen3VLForConditionalGeneration(config)
-    with torch.no_grad():
-        for parameter in model.parameters():  # so that a wrong position or neighbour shows
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return save_random_checkpoint(tmp_path_factory.mktemp("checkpoint"), tied=True)
 
 
 @pytest.fixture(scope="module", params=["quire-tiny", "random"])

@@ -1,0 +1,105 @@
+"""The Qwen3-VL reranker: a query and documents in, P("yes") for each out, exact in any batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from cluster.errors import ModelUnavailable
+from models.batching import PackedBatch, pack, plan_batches
+from models.inputs import MultimodalInput
+from models.loading import load_checkpoint, output_rows
+from models.options import RerankerOptions
+from models.pairs import EncodedGroup, PairEncoder
+from models.qwen3_vl import PackedQwen3VL
+from models.registry import registry
+
+ANSWERS = ("yes", "no")
+
+
+class Qwen3VLReranker:
+    """Scores documents for a query: each text, images, or both."""
+
+    def __init__(self, options: RerankerOptions) -> None:
+        """Load the checkpoint. Raises ModelUnavailable or InvalidInput."""
+        spec = registry.find(options.model, "reranker")
+        checkpoint = load_checkpoint(spec, options.precision, device=options.device)
+        self.spec = spec
+        self.batch_tokens = options.batch_tokens
+        images = checkpoint.processor.image_processor
+        packed = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std)
+        self.forward = packed.forward
+        yes, no = output_rows(checkpoint, _answer_ids(checkpoint.processor.tokenizer))
+        # sigmoid(yes - no) is the softmax over these two answers alone.
+        self._direction = (yes - no).to(packed.device)
+        self.encoder = PairEncoder(
+            checkpoint.processor,
+            min_pixels=spec.min_pixels,
+            max_pixels=spec.max_pixels,
+            max_tokens=min(spec.max_tokens, options.batch_tokens),
+            batch_tokens=options.batch_tokens,
+            instruction=options.instruction,
+        )
+
+    def encode(
+        self, query: MultimodalInput, documents: Sequence[MultimodalInput]
+    ) -> list[EncodedGroup]:
+        """The host's share: token ids and pixels. Safe to call from any thread."""
+        return self.encoder.encode(query, documents)
+
+    def score_encoded(self, groups: Sequence[EncodedGroup]) -> list[np.ndarray]:
+        """The device's share → float32[documents of a group] for each group, in 0 … 1."""
+        scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(groups)
+        for batch in plan_batches([group.tokens for group in groups], self.batch_tokens):
+            chosen = [groups[index] for index in batch]
+            found = self._score_batch(pack_groups(chosen))
+            ends = np.cumsum([len(group.branches) for group in chosen])[:-1]
+            for index, part in zip(batch, np.split(found, ends), strict=True):
+                scores[index] = part
+        return scores
+
+    def score(
+        self, query: MultimodalInput, documents: Sequence[MultimodalInput]
+    ) -> np.ndarray:
+        """Both shares → float32[len(documents)], in 0 … 1. Raises InvalidInput."""
+        groups = self.encode(query, documents)
+        return gather(groups, self.score_encoded(groups))
+
+    @torch.inference_mode()
+    def _score_batch(self, batch: PackedBatch) -> np.ndarray:
+        states = self.forward(batch, batch.end_rows)
+        found: np.ndarray = torch.sigmoid(states.float() @ self._direction).cpu().numpy()
+        return found
+
+
+def pack_groups(groups: Sequence[EncodedGroup]) -> PackedBatch:
+    """Groups end to end: each prefix once, and behind it the branches that continue it."""
+    segments, prefixes = [], []
+    for group in groups:
+        shared = None
+        if group.prefix is not None:
+            shared = len(segments)
+            segments.append(group.prefix)
+            prefixes.append(None)
+        segments += group.branches
+        prefixes += [shared] * len(group.branches)
+    return pack(segments, prefixes)
+
+
+def gather(groups: Sequence[EncodedGroup], scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores by group → float32[documents] in the order of the request."""
+    total = sum(len(group.documents) for group in groups)
+    found = np.empty(total, dtype=np.float32)
+    for group, part in zip(groups, scores, strict=True):
+        found[list(group.documents)] = part
+    return found
+
+
+def _answer_ids(tokenizer: object) -> list[int]:
+    vocabulary: dict[str, int] = tokenizer.get_vocab()  # type: ignore[attr-defined]
+    try:
+        return [vocabulary[answer] for answer in ANSWERS]
+    except KeyError as error:
+        raise ModelUnavailable(
+            f"this checkpoint has no token for {error}: it is no Qwen3-VL reranker"
+        ) from error

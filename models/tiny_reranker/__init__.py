@@ -1,0 +1,1 @@
+"""quire-tiny-reranker: the embedded default reranker, and how it was trained."""
