@@ -4,9 +4,12 @@ Heavy imports stay inside the command that needs them, so that `--help` answers 
 """
 
 import json
+import signal
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,10 +59,13 @@ Metadata = Annotated[
 ]
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command; an error that a user can act on is one line, not a traceback."""
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of `quire serve`.")
+app.add_typer(keys_app, name="keys")
 
-    @app.command()
+
+def readable_errors(function: Callable[..., None]) -> Callable[..., None]:
+    """An error that a user can act on is one line, not a traceback."""
+
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
@@ -71,6 +77,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from None
 
     return run
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command."""
+    return app.command()(readable_errors(function))
 
 
 @command
@@ -129,6 +140,9 @@ def search(
     before: Annotated[datetime | None, typer.Option(help="Ingested before (UTC).")] = None,
     fusion: Annotated[str | None, setting("fusion")] = None,
     dense_weight: Annotated[float | None, setting("dense_weight")] = None,
+    rerank: Annotated[str | None, setting("rerank")] = None,
+    rerank_k: Annotated[int | None, setting("rerank_k")] = None,
+    reranker: Annotated[str | None, setting("reranker")] = None,
     model: Model = None,
     precision: Precision = None,
     dimensions: Dimensions = None,
@@ -151,7 +165,7 @@ def search(
     from jobs.search import open_retriever
 
     with open_retriever(settings) as retriever:
-        hits = retriever.search(query, settings)
+        hits = retriever.hits(query, settings)
     if json_:
         rows = [
             {"rank": rank, "page_id": hit.page_id, **asdict(hit)}
@@ -235,6 +249,103 @@ def forget(
 
 
 @command
+def serve(
+    host: Annotated[str | None, setting("host")] = None,
+    port: Annotated[int | None, setting("port")] = None,
+    allow_anonymous: Annotated[
+        bool | None, typer.Option("--allow-anonymous", help="Need no key on any address.")
+    ] = None,
+    emit_config: Annotated[
+        bool, typer.Option("--emit-config", help="Print a file for `serve deploy` and end.")
+    ] = False,
+    mode: Annotated[str | None, setting("mode")] = None,
+    rerank: Annotated[str | None, setting("rerank")] = None,
+    model: Model = None,
+    reranker: Annotated[str | None, setting("reranker")] = None,
+    precision: Precision = None,
+    ray_address: Annotated[str | None, setting("ray_address")] = None,
+    store: Store = None,
+    collection: Collection = None,
+) -> None:
+    """Serve searches: a web page, and routes that programs know."""
+    settings = load_settings(**settings_among(locals()))
+    if emit_config:
+        import yaml
+
+        from serve.app import emit_config as config_of
+
+        print(yaml.safe_dump(config_of(settings), sort_keys=False, allow_unicode=True), end="")
+        return
+    from serve.launch import serving
+
+    console = Console(soft_wrap=True, highlight=False)
+    with console.status("starting Ray and the models"), ExitStack() as stack:
+        url = stack.enter_context(serving(settings))
+        running = stack.pop_all()
+    with running:
+        console.print(f"[bold]{url}[/]        the page; its routes: {url}/docs")
+        console.print("Ctrl-C stops it.", style="dim")
+        wait_for_signal()
+        console.print("stopping: requests in progress may end")
+
+
+@keys_app.command("create")
+@readable_errors
+def create_key(
+    tenant: Annotated[str, typer.Option(help="The tenant whose pages the key may see.")] = "",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="search, ingest or admin; may be repeated. \\[default: search]"),
+    ] = None,
+    note: Annotated[str, typer.Option(help="Who or what it is for.")] = "",
+    store: Store = None,
+) -> None:
+    """Create a key and show it, once."""
+    settings = load_settings(store=store)
+    from serve.keys import KeyRing
+
+    key, text = KeyRing(settings.keys_path).create(tenant, tuple(scope or ("search",)), note)
+    print(text)
+    Console(stderr=True).print(
+        f"key {key.key_id}, tenant {tenant!r}, {', '.join(key.scopes)}: it is not shown again",
+        style="dim",
+    )
+
+
+@keys_app.command("list")
+@readable_errors
+def list_keys(store: Store = None, json_: Json = False) -> None:
+    """List keys, without their secrets."""
+    settings = load_settings(store=store)
+    from serve.keys import KeyRing
+
+    rows = [
+        {
+            "key": key.key_id,
+            "tenant": key.tenant,
+            "scopes": ", ".join(key.scopes),
+            "note": key.note,
+            "created": datetime.fromtimestamp(key.created, UTC).isoformat(timespec="seconds"),
+            "revoked": key.revoked,
+        }
+        for key in KeyRing(settings.keys_path).keys()  # noqa: SIM118 — a method of its own
+    ]
+    print_rows(rows, json_, empty="there is no key: quire keys create")
+
+
+@keys_app.command("revoke")
+@readable_errors
+def revoke_key(
+    key: Annotated[str, typer.Argument(help="Its id (quire keys list).")], store: Store = None
+) -> None:
+    """Make a key useless, at once."""
+    settings = load_settings(store=store)
+    from serve.keys import KeyRing
+
+    print(f"revoked {KeyRing(settings.keys_path).revoke(key).key_id}")
+
+
+@command
 def demo(
     pdfs: Annotated[str, typer.Option(help="Use this folder, not the made-up library.")] = "",
     store: Annotated[str, typer.Option(help="Folder for the demo's library and index.")] = (
@@ -255,7 +366,7 @@ def demo(
     with open_retriever(settings) as retriever:
         for number, search in enumerate(DemoSearch.all_for(settings, folder, bool(pdfs)), start=2):
             console.rule(f"{number}. {search.title}")
-            hits = retriever.search(search.query, settings)
+            hits = retriever.hits(search.query, settings)
             print_hits(hits, search.query.text)
     console.rule("Where to go next")
     console.print(
@@ -269,7 +380,7 @@ def demo(
 
 @command
 def models(json_: Json = False) -> None:
-    """List the embedders that Quire knows, with parameters, dimensions and memory."""
+    """List the models that Quire knows, with parameters, dimensions and memory."""
     from models.registry import registry
 
     rows = []
@@ -281,6 +392,7 @@ def models(json_: Json = False) -> None:
         rows.append(
             {
                 "model": spec.name,
+                "kind": spec.kind,
                 "parameters": spec.parameters.total,
                 "dimensions": spec.dimension,
                 "max_pixels": spec.max_pixels,
@@ -290,7 +402,7 @@ def models(json_: Json = False) -> None:
                 "note": spec.note,
             }
         )
-    columns = ("model", "parameters", "dimensions", "fp32", "bf16", "int8", "nf4")
+    columns = ("model", "kind", "parameters", "dimensions", "fp32", "bf16", "int8", "nf4")
     print_rows(rows, json_, empty="", columns=columns)
     if not json_:
         print("\nfp32 to nf4: GiB of weights; activations come on top.")
@@ -306,6 +418,14 @@ def settings(json_: Json = False) -> None:
         for name, field in Settings.model_fields.items()
     ]
     print_rows(rows, json_, empty="")
+
+
+def wait_for_signal() -> None:
+    """Wait until the process is told to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
 
 
 def settings_among(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -345,7 +465,12 @@ def print_hits(hits: list[Hit], query: str) -> None:
     if not hits:
         console.print("no page found")
     for rank, hit in enumerate(hits, start=1):
-        scores = {"fused": hit.fused, "dense": hit.dense, "text": hit.text_score}
+        scores = {
+            "rerank": hit.rerank,
+            "fused": hit.fused,
+            "dense": hit.dense,
+            "text": hit.text_score,
+        }
         shown = "  ".join(
             f"{name} {score:.4f}" for name, score in scores.items() if score is not None
         )

@@ -36,7 +36,7 @@ from models.embedder import Qwen3VLEmbedder
 from models.inputs import EncodedInput, MultimodalInput
 from models.options import EmbedderOptions
 from models.registry import ModelSpec
-from models.retrieval import Retriever
+from models.retrieval import Retriever, local_first_stage
 from models.tiny.augment import screenshot
 from models.tiny.corpus import held_out_pdfs, keyword_query, tidy
 
@@ -183,7 +183,7 @@ def screenshot_queries(pages: Sequence[HeldOutPage]) -> Iterator[tuple[Query, st
 
 def ranks_of(query: Query, gold: str, retriever: Retriever, settings: Settings) -> range:
     """The ranks, from 1, among pages of equal score; empty beyond the first 100."""
-    scores = {hit.page_id: score_of(hit) for hit in retriever.search(query, settings)}
+    scores = {hit.page_id: score_of(hit) for hit in retriever.hits(query, settings)}
     if gold not in scores:
         return range(0)
     slack = EQUAL * abs(scores[gold])
@@ -279,7 +279,7 @@ def main() -> None:
         with open_store(settings) as store:
             store.open_collection(embedder.fingerprint)
             pages = index(pdfs, store, embedder, settings)
-            retriever = Retriever(store, RememberingEmbedder(embedder))
+            retriever = Retriever(lambda: store, local_first_stage(RememberingEmbedder(embedder)))
             figures = measure(pages, retriever, settings)
     kept = bars(figures, settings, embedder.spec.dense_weight)
     if args.json:

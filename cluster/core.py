@@ -81,6 +81,22 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Page:
+    """One page as the index has it; the size is that of its kept image."""
+
+    doc_id: str
+    page: int
+    title: str
+    source: str
+    text: str
+    tenant: str
+    tags: tuple[str, ...]
+    metadata: dict[str, Scalar]
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True)
 class Filter:
     """Which rows a search may see. Every value is data, never a piece of an expression."""
 
@@ -94,7 +110,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Query:
-    """A question by text, by screenshot (a PIL image), or both."""
+    """A question by text, by screenshot (a PIL image or the bytes of an image file), or both."""
 
     text: str = ""
     image: Any = None
@@ -103,7 +119,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Hit:
-    """A page found, with every score that led to it; higher is better in each."""
+    """A page found, with every score that led to it; higher is better in each.
+
+    `rerank` is P("yes") of the reranker, for candidates that it was shown.
+    """
 
     doc_id: str
     page: int
@@ -116,6 +135,7 @@ class Hit:
     dense: float | None = None
     text_score: float | None = None
     fused: float | None = None
+    rerank: float | None = None
 
     @property
     def page_id(self) -> str:

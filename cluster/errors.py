@@ -9,6 +9,33 @@ class InvalidInput(QuireError):
     """The caller's input cannot be used as it is."""
 
 
+class TooLarge(InvalidInput):
+    """The caller's input exceeds a limit."""
+
+
+class Unauthorized(QuireError):
+    """No valid key came with the request."""
+
+
+class Forbidden(QuireError):
+    """The key does not allow this."""
+
+
+class Overloaded(QuireError):
+    """There is more work than can be done in time; `retry_after_s` says when to try again."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_overloaded, (type(self), str(self), self.retry_after_s))
+
+
+class DeadlineExceeded(Overloaded):
+    """The time that a request may take is over."""
+
+
 class NotFound(QuireError):
     """The thing named does not exist."""
 
@@ -43,3 +70,7 @@ class UnreadableDocument(QuireError):
 
 def _unreadable(reason: str, message: str, skipped: bool) -> UnreadableDocument:
     return UnreadableDocument(reason, message, skipped=skipped)
+
+
+def _overloaded(kind: type[Overloaded], message: str, retry_after_s: float) -> Overloaded:
+    return kind(message, retry_after_s=retry_after_s)

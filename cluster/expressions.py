@@ -45,6 +45,11 @@ def document_key(tenant: str, doc_id: str) -> str:
     return f"{label('tenant', tenant)[:SCOPE_CHARS]}:{checked_doc_id(doc_id)}"
 
 
+def page_row_id(tenant: str, doc_id: str, page: int, chunk: int = 0) -> str:
+    """The identity of a page's row, or of a chunk's. Raises InvalidInput."""
+    return f"{document_key(tenant, doc_id)}:{int(page)}:{int(chunk)}"
+
+
 def checked_doc_id(doc_id: str) -> str:
     if not _DOC_ID.fullmatch(doc_id):
         raise InvalidInput(

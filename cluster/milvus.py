@@ -14,12 +14,13 @@ from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from cluster import schema
-from cluster.core import Document, DocumentStatus, Filter, Fingerprint, Hit, Mode, Row
+from cluster.core import Document, DocumentStatus, Filter, Fingerprint, Hit, Mode, Page, Row
 from cluster.errors import FingerprintMismatch, InvalidInput, StoreUnavailable
 from cluster.expressions import (
     checked_doc_id,
     document_key,
     label,
+    page_row_id,
     to_expression,
     with_labels,
 )
@@ -39,6 +40,7 @@ QUERY_ROWS = 16_384  # the most rows Milvus returns at once
 FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
 ROWS_PER_PAGE = 6  # a guess: the page row and some chunks; asked again where it was too low
 HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
+PAGE_FIELDS = [*HIT_FIELDS, "width_px", "height_px"]
 
 T = TypeVar("T")
 
@@ -50,15 +52,14 @@ class StoreAddress:
     uri: str
     collection: str
     token: str = field(default="", repr=False)
+    timeout_s: float = CALL_TIMEOUT_S
 
 
 @contextmanager
 def open_store(settings: Settings) -> Iterator["MilvusStore"]:
     """The store of the settings; an embedded server is joined or started, and left at the end."""
-    token = settings.store_token.get_secret_value()
-    if settings.store_user:
-        token = f"{settings.store_user}:{token}"
     if not settings.is_embedded:
+        token = store_token(settings)
         yield MilvusStore(StoreAddress(settings.store, settings.collection, token))
         return
     server = MilvusLiteServer(settings.data_dir / "milvus")
@@ -66,6 +67,12 @@ def open_store(settings: Settings) -> Iterator["MilvusStore"]:
         yield MilvusStore(StoreAddress(server.uri, settings.collection))
     finally:
         server.close()
+
+
+def store_token(settings: Settings) -> str:
+    """How a remote Milvus knows us: a token, or user:password."""
+    token = settings.store_token.get_secret_value()
+    return f"{settings.store_user}:{token}" if settings.store_user else token
 
 
 class MilvusStore:
@@ -83,7 +90,7 @@ class MilvusStore:
             lambda: MilvusClient(
                 uri=address.uri,
                 token=address.token,
-                timeout=CALL_TIMEOUT_S,
+                timeout=address.timeout_s,
                 grpc_options=GRPC_OPTIONS,
             )
         )
@@ -191,12 +198,25 @@ class MilvusStore:
             if (list(entity["tags"]), dict(entity["metadata"]), entity["source"]) == stored
         }
 
-    def page_text(self, tenant: str, doc_id: str, page: int) -> str:
-        """The text of one page, as its row has it; "" for a page that is not there."""
-        key = document_key(tenant, doc_id)
-        expression = f'doc_key in ["{key}"] and page == {int(page)} and chunk == 0'
-        found = self._query(self._pages, expression, ["text"])
-        return str(found[0]["text"]) if found else ""
+    def page(self, tenant: str, doc_id: str, page: int) -> Page | None:
+        """One page, as its row has it."""
+        row_id = page_row_id(tenant, doc_id, page)
+        found = self._rows([row_id], PAGE_FIELDS).get(row_id)
+        return schema.to_page(found) if found else None
+
+    def page_texts(self, hits: Sequence[Hit]) -> list[str]:
+        """The whole text of each page; "" for one that is not there any more."""
+        row_ids = [page_row_id(hit.tenant, hit.doc_id, hit.page) for hit in hits]
+        found = self._rows(row_ids, ["text"])
+        return [str(found[row_id]["text"]) if row_id in found else "" for row_id in row_ids]
+
+    def ping(self) -> None:
+        """Raise StoreUnavailable unless the store answers."""
+        _guard(lambda: self._client.has_collection(self._pages, timeout=self.address.timeout_s))
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
 
     def count_pages(self, wanted: Filter = Filter()) -> int:
         """How many pages are in the index."""
@@ -278,17 +298,19 @@ class MilvusStore:
                 filter=expression,
                 limit=rows,
                 consistency_level="Strong",
-                timeout=CALL_TIMEOUT_S,
+                timeout=self.address.timeout_s,
             )
         )
         return list(found[0])
 
-    def _rows(self, row_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Rows by ids that came out of the index."""
+    def _rows(
+        self, row_ids: Iterable[str], fields: Sequence[str] = HIT_FIELDS
+    ) -> dict[str, dict[str, Any]]:
+        """Rows by ids that came out of the index, or that we made."""
         quoted = ", ".join(f'"{row_id}"' for row_id in row_ids)
         if not quoted:
             return {}
-        entities = self._query(self._pages, f"row_id in [{quoted}]", ["row_id", *HIT_FIELDS])
+        entities = self._query(self._pages, f"row_id in [{quoted}]", ["row_id", *fields])
         return {entity["row_id"]: entity for entity in entities}
 
     def _create(self, name: str, collection_schema: Any, index: Any) -> None:
@@ -305,7 +327,7 @@ class MilvusStore:
     def _upsert(self, name: str, entities: list[dict[str, Any]]) -> None:
         for attempt in range(WRITE_ATTEMPTS):
             try:
-                _guard(lambda: self._client.upsert(name, entities, timeout=CALL_TIMEOUT_S))
+                _guard(lambda: self._client.upsert(name, entities, timeout=self.address.timeout_s))
                 return
             except StoreUnavailable:
                 # A server that restarts is back in seconds, and an upsert may be repeated.
@@ -314,7 +336,7 @@ class MilvusStore:
                 time.sleep(WRITE_BACKOFF_S * 2**attempt)
 
     def _delete(self, name: str, expression: str) -> None:
-        _guard(lambda: self._client.delete(name, filter=expression, timeout=CALL_TIMEOUT_S))
+        _guard(lambda: self._client.delete(name, filter=expression, timeout=self.address.timeout_s))
 
     def _count(self, name: str, parts: list[str]) -> int:
         if self.fingerprint() is None:
@@ -333,7 +355,7 @@ class MilvusStore:
                     filter=expression,
                     output_fields=list(fields),
                     consistency_level="Strong",
-                    timeout=CALL_TIMEOUT_S,
+                    timeout=self.address.timeout_s,
                     **bound,
                 )
             )

@@ -41,6 +41,10 @@ class MilvusLiteServer:
             port = self._running_port() or self._start()
         self.uri = f"http://{HOST}:{port}"
 
+    def is_running(self) -> bool:
+        """Whether the server that we joined is still that process."""
+        return self._process() is not None and self.uri.endswith(f":{self._known_port()}")
+
     def close(self) -> None:
         """Leave the server; stop it where nobody else uses it."""
         if self._users.closed:
@@ -74,8 +78,11 @@ class MilvusLiteServer:
     def _running_port(self) -> int | None:
         if self._process() is None:
             return None
-        port = int(json.loads(self._state_file.read_text())["port"])
+        port = self._known_port()
         return port if _answers(port) else None
+
+    def _known_port(self) -> int:
+        return int(json.loads(self._state_file.read_text())["port"])
 
     def _start(self) -> int:
         self._stop()  # a server that does not answer holds the data folder's lock

@@ -1,6 +1,7 @@
 """Ray: connect to a cluster, or start one on this machine and shut down what we started."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,11 @@ OBJECT_STORE_MOST_BYTES = 4 * 2**30
 
 
 @contextmanager
-def ray_session(settings: Settings) -> Iterator[None]:
+def ray_session(settings: Settings, *, extra_cpus: float = 0) -> Iterator[None]:
     """A Ray that can run jobs: the cluster at `ray_address`, or one of our own.
 
-    Raises InvalidInput where no Ray answers at that address.
+    One of our own gets `extra_cpus` logical CPUs beside those that an ingest needs. Raises
+    InvalidInput where no Ray answers at that address.
     """
     if ray.is_initialized():
         yield
@@ -30,14 +32,14 @@ def ray_session(settings: Settings) -> Iterator[None]:
     # Ray's C++ side logs harmless facts about actors as errors.
     default_environment(RAY_BACKEND_LOG_LEVEL="fatal")
     with _silent_stderr():
-        _init(settings)
+        _init(settings, extra_cpus)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _init(settings: Settings) -> None:
+def _init(settings: Settings, extra_cpus: float) -> None:
     if settings.ray_address:
         try:
             ray.init(address=settings.ray_address, log_to_driver=False)
@@ -50,7 +52,11 @@ def _init(settings: Settings) -> None:
     memory = int(psutil.virtual_memory().total * OBJECT_STORE_SHARE)
     ray.init(
         address="local",  # never one that happens to run here and has other resources
-        num_cpus=cpu_cores() + settings.workers + settings.render_workers + WAITING_STAGE_CPUS,
+        num_cpus=cpu_cores()
+        + settings.workers
+        + settings.render_workers
+        + WAITING_STAGE_CPUS
+        + math.ceil(extra_cpus),
         object_store_memory=min(memory, OBJECT_STORE_MOST_BYTES),
         include_dashboard=False,
         log_to_driver=False,
@@ -71,19 +77,29 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+def is_running() -> bool:
+    """Whether this process is connected to a Ray."""
+    return bool(ray.is_initialized())
+
+
 def cluster_gpus() -> float:
-    """GPUs that Ray may hand out."""
+    """GPUs that Ray has."""
     return float(ray.cluster_resources().get("GPU", 0))
 
 
-def logical_cpus() -> float:
-    """CPUs that Ray may hand out, those that we add to our own included."""
-    return float(ray.cluster_resources().get("CPU", 1))
+def free_gpus() -> float:
+    """GPUs that nobody holds: a service may run on the same Ray."""
+    return float(ray.available_resources().get("GPU", 0))
+
+
+def free_cpus() -> float:
+    """CPUs that nobody holds, those that we add to our own included."""
+    return float(ray.available_resources().get("CPU", 0))
 
 
 def cluster_cpus() -> int:
     """CPU cores of the cluster, without the logical ones that we add to our own."""
-    total = int(logical_cpus())
+    total = int(ray.cluster_resources().get("CPU", 1))
     return total if cluster_nodes() > 1 else min(total, cpu_cores())
 
 

@@ -6,9 +6,16 @@ from typing import Any
 
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
-from cluster.core import Document, Row, Scalar
+from cluster.core import Document, Page, Row, Scalar
 from cluster.errors import InvalidInput
-from cluster.expressions import LABEL_CHARS, document_key, label, labels_of
+from cluster.expressions import (
+    LABEL_CHARS,
+    checked_doc_id,
+    document_key,
+    label,
+    labels_of,
+    page_row_id,
+)
 from cluster.terms import cut_utf8, to_terms
 
 VARCHAR_BYTES = 65_535
@@ -128,10 +135,9 @@ def document_entity(document: Document) -> dict[str, Any]:
 
 def row_entity(row: Row) -> dict[str, Any]:
     """The row of a page or a chunk."""
-    key = document_key(row.document.tenant, row.document.doc_id)
     return {
         **_shared_entity(row.document, extra_labels=[]),
-        "row_id": f"{key}:{row.page}:{row.chunk}",
+        "row_id": page_row_id(row.document.tenant, row.document.doc_id, row.page, row.chunk),
         "page": row.page,
         "chunk": row.chunk,
         "kind": row.kind,
@@ -149,6 +155,22 @@ def to_document(entity: dict[str, Any]) -> Document:
     fields = {name: entity[name] for name in DOCUMENT_FIELDS}
     return Document(
         **fields | {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"])}
+    )
+
+
+def to_page(entity: dict[str, Any]) -> Page:
+    """A page from its row."""
+    return Page(
+        doc_id=checked_doc_id(entity["doc_id"]),
+        page=entity["page"],
+        title=entity["title"],
+        source=entity["source"],
+        text=entity["text"],
+        tenant=entity["tenant"],
+        tags=tuple(entity["tags"]),
+        metadata=dict(entity["metadata"]),
+        width_px=entity["width_px"],
+        height_px=entity["height_px"],
     )
 
 

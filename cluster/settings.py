@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,13 +19,54 @@ from cluster.errors import InvalidInput
 
 MIB = 2**20
 GIB = 2**30
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ReplicaSettings(BaseModel):
+    """How one deployment of `quire serve` scales, and how much work may wait for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_replicas: int = Field(1, ge=0, description="Fewest replicas; 0 lets it stop when idle.")
+    max_replicas: int = Field(1, ge=1, description="Most replicas.")
+    target_ongoing_requests: float = Field(
+        8, gt=0, description="Requests in progress a replica, on average, that scaling aims at."
+    )
+    upscale_delay_s: float = Field(5, ge=0, description="Load must last this long to scale up.")
+    downscale_delay_s: float = Field(60, ge=0, description="Idleness that scales down.")
+    cpus: float = Field(1, ge=0, description="CPUs that Ray reserves for a replica.")
+    gpus: float | None = Field(
+        None, ge=0, le=8, description="Share of a GPU for a replica; by default 1 if there are any."
+    )
+    batch_tokens: int = Field(
+        4096, ge=1, description="Tokens of waiting requests that are computed together."
+    )
+    max_ongoing_requests: int = Field(
+        256, ge=1, description="Requests that a replica works on or keeps waiting."
+    )
+    max_queued_requests: int = Field(
+        256, ge=1, description="Requests that wait for a replica; more are refused with 503."
+    )
+    max_wait_s: float = Field(
+        5, gt=0, description="A request that would wait longer for its batch is refused with 503."
+    )
+
+    @model_validator(mode="after")
+    def _most_is_not_fewer(self) -> "ReplicaSettings":
+        if self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas must not be below min_replicas")
+        return self
 
 
 class Settings(BaseSettings):
     """Every knob of Quire."""
 
     model_config = SettingsConfigDict(
-        env_prefix="QUIRE_", yaml_file="quire.yaml", frozen=True, extra="forbid"
+        env_prefix="QUIRE_",
+        env_nested_delimiter="__",
+        yaml_file="quire.yaml",
+        frozen=True,
+        extra="forbid",
     )
 
     # Where things are kept
@@ -136,6 +177,42 @@ class Settings(BaseSettings):
         16_384, ge=256, description="Budget of tokens in one batch of the reranker."
     )
 
+    # The online service
+    host: str = Field("127.0.0.1", description="Address that `quire serve` listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that `quire serve` listens on.")
+    allow_anonymous: bool = Field(
+        False, description="Serve an address other than loopback without keys."
+    )
+    keys_file: str = Field("", description="File of API keys; by default keys.json in the store.")
+    uploads: str = Field(
+        "",
+        description="Folder or s3:// URL of uploaded documents; by default uploads/ in the store "
+        "folder.",
+    )
+    request_timeout_s: float = Field(30, gt=0, description="Longest time for one request.")
+    max_body_bytes: int = Field(
+        64 * MIB, gt=0, description="Largest body of a request that is no upload of documents."
+    )
+    max_query_image_bytes: int = Field(
+        32 * MIB, gt=0, description="Largest image file in a request."
+    )
+    max_upload_bytes: int = Field(GIB, gt=0, description="Largest upload of documents at once.")
+    store_timeout_s: float = Field(3, gt=0, description="Seconds that one call of Milvus may take.")
+    otlp_endpoint: str = Field(
+        "", description="OpenTelemetry collector (http://host:4318) that receives traces."
+    )
+    router: ReplicaSettings = Field(
+        ReplicaSettings(target_ongoing_requests=64),
+        description="Scaling of the router (router.max_replicas in quire.yaml, or "
+        "QUIRE_ROUTER__MAX_REPLICAS).",
+    )
+    embedder_replicas: ReplicaSettings = Field(
+        ReplicaSettings(), description="Scaling of the embedder."
+    )
+    reranker_replicas: ReplicaSettings = Field(
+        ReplicaSettings(target_ongoing_requests=2), description="Scaling of the reranker."
+    )
+
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> "Settings":
         if self.chunk_overlap >= self.chunk_chars:
@@ -162,6 +239,19 @@ class Settings(BaseSettings):
     def data_dir(self) -> Path:
         """The folder of everything that Quire keeps on this machine."""
         return Path(self.store).resolve() if self.is_embedded else Path("quire-data").resolve()
+
+    @property
+    def uploads_url(self) -> str:
+        return self.uploads or str(self.data_dir / "uploads")
+
+    @property
+    def keys_path(self) -> Path:
+        return Path(self.keys_file or self.data_dir / "keys.json").resolve()
+
+    @property
+    def needs_keys(self) -> bool:
+        """False on loopback, where whoever can connect can also read the files."""
+        return not self.allow_anonymous and self.host not in LOOPBACK
 
     @property
     def page_images_url(self) -> str:

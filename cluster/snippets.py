@@ -1,6 +1,6 @@
-"""The stretch of a text that shows best why it was found."""
+"""The stretch of a text that shows best why it was found, and the words in it that did."""
 
-from cluster.terms import to_terms
+from cluster.terms import runs, to_terms
 
 STEP_CHARS = 20
 
@@ -17,6 +17,27 @@ def snippet(text: str, query: str, *, chars: int) -> str:
     if best:
         best = line.find(" ", best) + 1 or best  # begin with a whole word where there are words
     return ("… " if best else "") + line[best : best + chars]
+
+
+def matches(text: str, query: str) -> list[tuple[int, int]]:
+    """Character ranges [start, end) of a text that a query's terms match, in order, apart."""
+    wanted = set(to_terms(query).split())
+    found: list[tuple[int, int]] = []
+    for start, run in runs(text) if wanted else ():
+        terms = to_terms(run).split()
+        # A run of n Chinese, Japanese or Korean characters has n - 1 terms of two.
+        width = 2 if len(terms) > 1 and len(terms) == len(run) - 1 else len(run)
+        for offset, term in enumerate(terms):
+            if term in wanted:
+                _extend(found, start + offset, min(start + offset + width, start + len(run)))
+    return found
+
+
+def _extend(ranges: list[tuple[int, int]], start: int, end: int) -> None:
+    """Add a range; one that touches the last becomes part of it."""
+    if ranges and start <= ranges[-1][1]:
+        start = ranges.pop()[0]
+    ranges.append((start, end))
 
 
 def _terms_within(window: str, terms: set[str]) -> int:

@@ -7,10 +7,17 @@ only splits on spaces. Queries pass through the same function.
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 _CJK = "\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
+
+
+def runs(text: str) -> Iterator[tuple[int, str]]:
+    """Where each word, or run of Chinese, Japanese or Korean characters, starts, and itself."""
+    for match in _RUN.finditer(text):
+        yield match.start(), match[0]
 
 
 def to_terms(text: str) -> str:

@@ -66,11 +66,11 @@ def _own_searches(settings: Settings) -> list[DemoSearch]:
             raise InvalidInput("nothing in that folder could be indexed: see the table above")
         document = found[0]
         page = 1 + document.pages // 2
-        text = store.page_text(document.tenant, document.doc_id, page)
+        held = store.page(document.tenant, document.doc_id, page)
     jpeg = PageImages(settings.page_images_url).get(document.tenant, document.doc_id, page)
     image = decode_image(jpeg, max_pixels=settings.max_image_pixels)
     name = f"{Path(document.source).name}, page {page}"
-    words = " ".join(text.split()[:QUERY_WORDS])
+    words = " ".join(held.text.split()[:QUERY_WORDS]) if held else ""
     searches = [DemoSearch(f"part of {name}, as a screenshot", Query(image=_crop(image)))]
     if words:
         searches.insert(0, DemoSearch(f'quire search "{words}" (from {name})', Query(text=words)))

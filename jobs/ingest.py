@@ -24,7 +24,8 @@ from cluster.runtime import (
     cluster_gpus,
     cluster_nodes,
     cpu_cores,
-    logical_cpus,
+    free_cpus,
+    free_gpus,
     ray_session,
 )
 from cluster.schema import check_document_fields
@@ -34,7 +35,7 @@ from jobs.forget import forget_document
 from jobs.ledger import Ledger
 from jobs.ocr import tesseract_available
 from jobs.pdf import RenderTarget
-from jobs.progress import progress_view
+from jobs.progress import ProgressView, progress_view
 from jobs.report import IngestReport
 from jobs.stages import CheckDocuments, EmbedPages, Job, RenderPages, WritePages
 from models.options import EmbedderOptions
@@ -57,10 +58,15 @@ class IngestRequest:
     tenant: str = ""
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
+    again: bool = False  # also what is in the index already
 
 
-def run(settings: Settings, request: IngestRequest) -> IngestReport:
+def run(
+    settings: Settings, request: IngestRequest, view: ProgressView | None = None
+) -> IngestReport:
     """Ingest documents; every input ends in a named state of the report.
+
+    `view` shows the progress; by default on standard error.
 
     Raises NotFound, InvalidInput or FingerprintMismatch before any work begins; ModelUnavailable
     and StoreUnavailable also in its midst, when a report of what was done is saved all the same.
@@ -70,17 +76,21 @@ def run(settings: Settings, request: IngestRequest) -> IngestReport:
     check_document_fields(request.tenant, request.tags, request.metadata)
     registry.find(settings.model)
     # Ray first: it forks, and does not come up in a process whose gRPC client already has threads.
-    with progress_view() as view, ray_session(settings), open_store(settings) as store:
+    with (
+        view or progress_view() as shown,
+        ray_session(settings),
+        open_store(settings) as store,
+    ):
         job = _plan(settings, request, store)
         report = IngestReport(settings.collection, job.fingerprint)
         ledger = Ledger(report, sources, StoreShelf(settings, store))
         try:
             for event, work in _outcomes(sources, job):
                 ledger.record(event, work)
-                view.update(ledger)
+                shown.update(ledger)
         finally:
             ledger.close()
-            view.update(ledger)
+            shown.update(ledger)
             report.seconds = time.perf_counter() - started
             report.file = str(report.save(settings.data_dir / "reports"))
     return report
@@ -88,9 +98,10 @@ def run(settings: Settings, request: IngestRequest) -> IngestReport:
 
 def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job:
     """What every stage has to know; opens the collection, so a mismatch ends the job here."""
-    if 0 < cluster_gpus() < settings.gpus_per_worker:
+    if cluster_gpus() and free_gpus() < settings.gpus_per_worker:
         raise InvalidInput(
-            f"gpus_per_worker is {settings.gpus_per_worker:g} and Ray has {cluster_gpus():g} GPUs"
+            f"gpus_per_worker is {settings.gpus_per_worker:g} and {free_gpus():g} of Ray's "
+            f"{cluster_gpus():g} GPUs are free: lower it, or the share of those who hold them"
         )
     if cluster_nodes() > 1 and (settings.is_embedded or "://" not in settings.page_images_url):
         raise InvalidInput(
@@ -119,6 +130,7 @@ def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job
         tenant=request.tenant,
         tags=request.tags,
         metadata=request.metadata,
+        again=request.again,
         threads=max(1, cpu_cores() // _embed_workers(settings)),
     )
 
@@ -133,7 +145,7 @@ def _embed_workers(settings: Settings) -> int:
     """Embedding workers: as many as asked for, and never more than the GPUs can hold."""
     if not cluster_gpus():
         return settings.workers or 1
-    most = int(cluster_gpus() / settings.gpus_per_worker)
+    most = int(free_gpus() / settings.gpus_per_worker)
     return min(settings.workers or most, most)
 
 
@@ -143,7 +155,7 @@ def _render_workers(settings: Settings, checkers: int, embed_cpus: float) -> int
     With one stage that is never placed, the pipeline would wait for ever. One CPU stays free for
     Ray's own splitting of blocks. Raises InvalidInput.
     """
-    fit = int(logical_cpus() - 1 - (checkers + 1) * WAITING_CPUS - embed_cpus)
+    fit = int(free_cpus() - 1 - (checkers + 1) * WAITING_CPUS - embed_cpus)
     if fit < 1:
         raise InvalidInput("this Ray has too few CPUs for one worker of each stage: add CPUs")
     return min(settings.render_workers or max(1, cluster_cpus() - 1), fit)

@@ -8,9 +8,10 @@ from typing import cast
 from cluster.core import Fingerprint
 from cluster.errors import NotFound
 from cluster.milvus import open_store
+from cluster.page_images import PageImages
 from cluster.settings import Settings
-from models.options import EmbedderOptions, Precision
-from models.retrieval import Retriever
+from models.options import EmbedderOptions, Precision, RerankerOptions
+from models.retrieval import Retriever, SecondStage, local_first_stage, local_second_stage
 
 
 def require_store(settings: Settings) -> None:
@@ -33,8 +34,9 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
             raise NotFound(
                 f"collection {settings.collection!r} is empty: quire ingest DIR fills it"
             )
+        second = _second_stage(settings)
         if settings.mode == "text":
-            yield Retriever(store, None)
+            yield Retriever(lambda: store, None, second)
             return
         options = EmbedderOptions.from_settings(settings, has_gpu=False)
         if settings.precision == "auto":  # the collection's own
@@ -43,7 +45,17 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
         store.check_fingerprint(options.fingerprint(options.resolved_precision))
         from models.embedder import Qwen3VLEmbedder
 
-        yield Retriever(store, Qwen3VLEmbedder(options))
+        first = local_first_stage(Qwen3VLEmbedder(options))
+        yield Retriever(lambda: store, first, second)
+
+
+def _second_stage(settings: Settings) -> SecondStage | None:
+    if settings.rerank == "none":
+        return None
+    from models.reranker import Qwen3VLReranker
+
+    reranker = Qwen3VLReranker(RerankerOptions.from_settings(settings, has_gpu=False))
+    return local_second_stage(reranker, PageImages(settings.page_images_url))
 
 
 def _precision_of(held: Fingerprint) -> Precision:

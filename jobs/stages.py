@@ -47,6 +47,7 @@ class Job:
     tenant: str
     tags: tuple[str, ...]
     metadata: dict[str, Scalar]
+    again: bool
     threads: int
 
 
@@ -107,7 +108,7 @@ class CheckDocuments:
         if twin != document.source:
             return _work("unchanged", document, "", f"the same bytes as {twin}")
         held = self.store.document(document.tenant, document.doc_id)
-        if held is None or held.status != "indexed" or held.error:
+        if self.job.again or held is None or held.status != "indexed" or held.error:
             return None
         if (held.tags, held.metadata) != (document.tags, document.metadata):
             return None
@@ -123,7 +124,7 @@ class CheckDocuments:
         return _work("refused", refused, error.reason, str(error))
 
     def _split(self, document: Document, stamp: str) -> Iterator[dict[str, str]]:
-        present = self.store.pages_present(document)
+        present = set() if self.job.again else self.store.pages_present(document)
         self.store.put_document(document)
         missing = [page for page in range(1, document.pages + 1) if page not in present]
         size = self.job.settings.shard_pages

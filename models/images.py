@@ -47,6 +47,15 @@ def grid_size(width: float, height: float, *, min_pixels: int, max_pixels: int) 
     return grid_w, grid_h
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height in px of an image file, from its header alone. Raises InvalidInput."""
+    try:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+            return image.size
+    except UNREADABLE as error:
+        raise InvalidInput(f"this is not a readable PNG, JPEG, TIFF or WebP: {error}") from error
+
+
 def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
     """Decode one PNG, JPEG, TIFF or WebP into RGB, upright.
 

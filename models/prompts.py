@@ -61,9 +61,7 @@ class PromptTokenizer:
         self._special = re.compile("|".join(re.escape(token) for token in specials))
         self._closing = self._closing_ids(closing_token)
 
-    def encode(
-        self, prompt: Callable[[str], Prompt], text: str, max_tokens: int
-    ) -> EncodedInput:
+    def encode(self, prompt: Callable[[str], Prompt], text: str, max_tokens: int) -> EncodedInput:
         """The prompt that holds `text`, with the end of the text cut where it is too long.
 
         Template and image tokens stay whole. Raises InvalidInput where they alone are too long.

@@ -1,6 +1,6 @@
 """What the other rooms may ask of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,3 +30,19 @@ class Embedder(Protocol):
     def embed(self, items: Sequence[MultimodalInput]) -> np.ndarray:
         """Both shares → float32[len(items), dimension], unit length."""
         ...
+
+
+class Reranker(Protocol):
+    """Scores documents for a query."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def score(self, query: MultimodalInput, documents: Sequence[MultimodalInput]) -> np.ndarray:
+        """P("yes") of each document → float32[len(documents)]."""
+        ...
+
+
+# What a search asks of its models, wherever they run.
+EmbedQuery = Callable[[MultimodalInput], Awaitable[np.ndarray]]  # → float32[dimension]
+ScorePages = Callable[[MultimodalInput, Sequence[MultimodalInput]], Awaitable[np.ndarray]]

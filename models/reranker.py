@@ -58,9 +58,7 @@ class Qwen3VLReranker:
                 scores[index] = part
         return scores
 
-    def score(
-        self, query: MultimodalInput, documents: Sequence[MultimodalInput]
-    ) -> np.ndarray:
+    def score(self, query: MultimodalInput, documents: Sequence[MultimodalInput]) -> np.ndarray:
         """Both shares → float32[len(documents)], in 0 … 1. Raises InvalidInput."""
         groups = self.encode(query, documents)
         return gather(groups, self.score_encoded(groups))

@@ -1,41 +1,118 @@
-"""Search: a query becomes a vector, the store finds pages by it and by their text.
+"""Two-stage search: a query becomes a vector, the store finds candidates, a reranker orders them.
 
-Not covered yet: reranking the candidates.
+The one code path of the command line, the router and evaluation; only where the models run differs.
 """
 
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
 from cluster.core import Hit, Query
-from cluster.errors import InvalidInput
+from cluster.errors import InvalidInput, NotFound
 from cluster.milvus import MilvusStore
+from cluster.page_images import PageImages
 from cluster.settings import Settings
 from models.inputs import MultimodalInput
-from models.protocols import Embedder
+from models.protocols import Embedder, EmbedQuery, Reranker, ScorePages
+from models.registry import ModelSpec
 
 IMAGE_DENSE_WEIGHT = 0.5  # what an image shows, no full text can say
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """How queries become vectors, and the model that does it."""
+
+    spec: ModelSpec
+    embed: EmbedQuery
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """How candidates are scored, the model that does it, and where page images are."""
+
+    spec: ModelSpec
+    score: ScorePages
+    images: PageImages
+
+
+@dataclass
+class Found:
+    """The best pages, best first, and the seconds that each stage took."""
+
+    hits: list[Hit] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - started
 
 
 class Retriever:
     """Searches one collection with the embedder that filled it.
 
-    `embedder` may be None where only text searches are asked for.
+    `first` may be None where only text searches are asked for, `second` where nothing is reranked.
     """
 
-    def __init__(self, store: MilvusStore, embedder: Embedder | None) -> None:
-        """Raises FingerprintMismatch where the collection is another model's."""
-        if embedder is not None:
-            store.check_fingerprint(embedder.fingerprint)
+    def __init__(
+        self,
+        store: Callable[[], MilvusStore],
+        first: FirstStage | None,
+        second: SecondStage | None = None,
+    ) -> None:
         self._store = store
-        self._embedder = embedder
+        self._first = first
+        self._second = second
 
-    def search(self, query: Query, settings: Settings) -> list[Hit]:
-        """The best `top_k` pages, best first. Raises InvalidInput."""
+    async def search(self, query: Query, settings: Settings) -> Found:
+        """The best `top_k` pages. Raises InvalidInput."""
         if settings.mode == "text" and query.image is not None:
             raise InvalidInput("mode text cannot use an image: choose hybrid or dense")
-        return self._store.search(
-            vector=self._vector(query) if settings.mode != "text" else None,
+        if not query.text.strip() and query.image is None:
+            raise InvalidInput("give a text, an image, or both to search for")
+        if settings.rerank != "none" and self._second is None:
+            raise InvalidInput("no reranker is at hand here: search with rerank none")
+        found = Found()
+        vector = None
+        if settings.mode != "text":
+            with found.timed("embed"):
+                vector = await self._vector(query)
+        with found.timed("search"):
+            found.hits = await asyncio.to_thread(self._candidates, query, vector, settings)
+        if settings.rerank != "none" and self._second is not None:
+            with found.timed("rerank"):
+                found.hits = await self._rerank(self._second, query, found.hits, settings)
+        found.hits = found.hits[: settings.top_k]
+        return found
+
+    def hits(self, query: Query, settings: Settings) -> list[Hit]:
+        """The hits of `search`, for callers without an event loop."""
+        return asyncio.run(self.search(query, settings)).hits
+
+    async def _vector(self, query: Query) -> list[float]:
+        if self._first is None:
+            raise InvalidInput("without an embedder only mode text can be searched")
+        vector: list[float] = (await self._first.embed(_question(query))).tolist()
+        return vector
+
+    def _candidates(
+        self, query: Query, vector: list[float] | None, settings: Settings
+    ) -> list[Hit]:
+        wanted = settings.top_k
+        if settings.rerank != "none":
+            wanted = max(wanted, settings.rerank_k)
+        return self._store().search(
+            vector=vector,
             text=query.text,
             wanted=query.filter,
             mode=settings.mode,
-            top_k=settings.top_k,
+            top_k=wanted,
             fusion=settings.fusion,
             dense_weight=self._dense_weight(query, settings),
         )
@@ -43,16 +120,61 @@ class Retriever:
     def _dense_weight(self, query: Query, settings: Settings) -> float:
         if settings.dense_weight is not None:
             return settings.dense_weight
-        if self._embedder is None or query.image is not None:
+        if self._first is None or query.image is not None:
             return IMAGE_DENSE_WEIGHT
-        return self._embedder.spec.dense_weight
+        return self._first.spec.dense_weight
 
-    def _vector(self, query: Query) -> list[float]:
-        if self._embedder is None:
-            raise InvalidInput("without an embedder only mode text can be searched")
-        if not query.text.strip() and query.image is None:
-            raise InvalidInput("give a text, an image, or both to search for")
-        images = () if query.image is None else (query.image,)
-        item = MultimodalInput(text=query.text, images=images)
-        vector: list[float] = self._embedder.embed([item])[0].tolist()
+    async def _rerank(
+        self, second: SecondStage, query: Query, hits: list[Hit], settings: Settings
+    ) -> list[Hit]:
+        """The first `rerank_k` in the reranker's order, then the others in theirs."""
+        candidates, others = hits[: settings.rerank_k], hits[settings.rerank_k :]
+        if not candidates:
+            return others
+        with_image = second.spec.page_images == "always" or query.image is not None
+        pages = await asyncio.to_thread(_pages, second, candidates, self._store(), with_image)
+        scores = await second.score(_question(query), pages)
+        scored = [
+            replace(hit, rerank=float(score)) for hit, score in zip(candidates, scores, strict=True)
+        ]
+        scored.sort(key=lambda hit: -(hit.rerank or 0.0))  # stable: equal scores keep their order
+        return scored + others
+
+
+def local_first_stage(embedder: Embedder) -> FirstStage:
+    """Queries are embedded in this process."""
+
+    async def embed(item: MultimodalInput) -> np.ndarray:
+        vector: np.ndarray = (await asyncio.to_thread(embedder.embed, [item]))[0]
         return vector
+
+    return FirstStage(embedder.spec, embed)
+
+
+def local_second_stage(reranker: Reranker, images: PageImages) -> SecondStage:
+    """Candidates are scored in this process."""
+
+    async def score(query: MultimodalInput, pages: Sequence[MultimodalInput]) -> np.ndarray:
+        return await asyncio.to_thread(reranker.score, query, pages)
+
+    return SecondStage(reranker.spec, score, images)
+
+
+def _question(query: Query) -> MultimodalInput:
+    return MultimodalInput(text=query.text, images=() if query.image is None else (query.image,))
+
+
+def _pages(
+    second: SecondStage, hits: Sequence[Hit], store: MilvusStore, with_image: bool
+) -> list[MultimodalInput]:
+    """What the reranker reads of each candidate: the page's whole text, not the chunk found."""
+    pages = []
+    for hit, whole in zip(hits, store.page_texts(hits), strict=True):
+        images: tuple[bytes, ...] = ()
+        if with_image:
+            try:
+                images = (second.images.get(hit.tenant, hit.doc_id, hit.page),)
+            except NotFound:  # kept pages may be cleared away; the text is still there
+                images = ()
+        pages.append(MultimodalInput(text=whole[: second.spec.page_chars], images=images))
+    return pages

@@ -172,9 +172,7 @@ def search(library: Path, report: Any) -> Iterator[Callable[..., list[Hit]]]:
     """Searches the index with one loaded embedder; `options` are settings."""
     store = str(library / "quire-data")
     with open_retriever(load_settings(store=store)) as retriever:
-        yield lambda query, **options: retriever.search(
-            query, load_settings(store=store, **options)
-        )
+        yield lambda query, **options: retriever.hits(query, load_settings(store=store, **options))
 
 
 Search = Callable[..., list[Hit]]
@@ -353,7 +351,7 @@ def test_files_that_move_change_or_never_end(tmp_path: Path) -> None:
     store = str(tmp_path / "quire-data")
     with open_retriever(load_settings(store=store, mode="text")) as retriever:
         for word, name in (("bridges", "old.pdf"), ("tunnels", "new [1].pdf")):
-            (hit,) = retriever.search(Query(text=word), load_settings(store=store, mode="text"))
+            (hit,) = retriever.hits(Query(text=word), load_settings(store=store, mode="text"))
             assert Path(hit.source).name == name
 
 

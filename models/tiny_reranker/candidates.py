@@ -173,12 +173,10 @@ class Libraries:
         best = [*np.argsort(-lexical)[:16].tolist(), *np.argsort(-dense)[:16].tolist()]
         others = [page for page in dict.fromkeys(best) if page != gold]
         others = self._rng.sample(others, min(len(others), CANDIDATES - 4))
-        same = [p for p in range(len(owners)) if owners[p] == owners[gold] and p != gold]
+        rest = [page for page in range(len(owners)) if page != gold]
+        same = [page for page in rest if owners[page] == owners[gold]]
         others += self._rng.sample(same, min(len(same), 2))
-        while len(others) < CANDIDATES - 1:
-            others.append(self._rng.randrange(len(owners)))
-        # A page drawn twice does no harm, the page that answers must not be its own negative.
-        return [gold, *(page if page != gold else best[0] for page in others)]
+        return [gold, *others, *self._rng.sample(rest, CANDIDATES - 1 - len(others))]
 
     def _encode(self, texts: Sequence[str]) -> list[Ints]:
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)

@@ -18,7 +18,9 @@ def reranker_tokenizer(checkpoint: Path) -> Tokenizer:
         KeyError: the vocabulary lacks "yes" or "no".
     """
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in (QUERY_MARK, DOCUMENT_MARK)])
+    tokenizer.add_tokens(
+        [AddedToken(mark, normalized=False) for mark in (QUERY_MARK, DOCUMENT_MARK)]
+    )
     for answer in (YES, NO):
         token_id(tokenizer, answer)
     tokenizer.post_processor = None

@@ -8,6 +8,7 @@ const TOAST_S = 6;
 function answered(dialog) {
   return new Promise((resolve) => {
     dialog.returnValue = "";
+    dialog.querySelector(".cancel").onclick = () => dialog.close("");
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok"), { once: true });
     dialog.showModal();
   });

@@ -1,0 +1,78 @@
+"""What the service counts, under the names that dashboards expect; Ray gathers it on every node.
+
+Every process adds to the same series; `scrape` brings a cluster's together as Prometheus text.
+"""
+
+import asyncio
+import urllib.request
+from functools import cache
+from typing import Any
+from urllib.error import URLError
+
+import ray
+from ray.util import metrics
+
+SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30]
+TOKENS = [64, 256, 1024, 4096, 16_384]
+SCRAPE_TIMEOUT_S = 3.0
+OURS = "ray_quire_"  # Ray puts its name before ours
+PASSED_ON = (OURS, "ray_serve_")
+
+
+class Metrics:
+    """Counters, gauges and histograms; safe from any thread."""
+
+    def __init__(self) -> None:
+        self.requests = metrics.Counter(
+            "quire_requests_total", "Requests answered.", ("route", "method", "status")
+        )
+        self.request_seconds = metrics.Histogram(
+            "quire_request_seconds", "Time to answer a request.", SECONDS, ("route",)
+        )
+        self.stage_seconds = metrics.Histogram(
+            "quire_stage_seconds", "Time of one stage of a search.", SECONDS, ("stage",)
+        )
+        self.queue_depth = metrics.Gauge(
+            "quire_queue_depth", "Inputs that wait for a batch.", ("deployment",)
+        )
+        self.batch_tokens = metrics.Histogram(
+            "quire_batch_tokens", "Tokens computed in one batch.", TOKENS, ("deployment",)
+        )
+        self.padding_share = metrics.Gauge(
+            "quire_batch_padding_share", "Share of padding in the last batch.", ("deployment",)
+        )
+        self.refused = metrics.Counter(
+            "quire_refused_total", "Inputs refused because the queue was full.", ("deployment",)
+        )
+        self.pages_indexed = metrics.Counter("quire_pages_indexed_total", "Pages indexed by jobs.")
+        self.jobs = metrics.Counter("quire_jobs_total", "Jobs that ended.", ("status",))
+
+
+@cache
+def service_metrics() -> Metrics:
+    """The metrics of this process."""
+    return Metrics()
+
+
+async def scrape() -> str:
+    """Quire's and Ray Serve's metrics of every node, as Prometheus text, ours by our own names."""
+    nodes = [node for node in ray.nodes() if node["Alive"] and node.get("MetricsExportPort")]
+    texts = await asyncio.gather(*(asyncio.to_thread(_node_metrics, node) for node in nodes))
+    seen: dict[str, None] = {}  # of several nodes, HELP and TYPE once
+    for text in texts:
+        for line in text.splitlines():
+            name = line.split(" ", 3)[2] if line.startswith("# ") else line
+            if name.startswith(PASSED_ON):
+                seen[line.replace(OURS, OURS.removeprefix("ray_"), 1)] = None
+    return "\n".join(seen) + "\n"
+
+
+def _node_metrics(node: dict[str, Any]) -> str:
+    host = node["NodeManagerAddress"]
+    host = f"[{host}]" if ":" in host else host
+    url = f"http://{host}:{node['MetricsExportPort']}/metrics"
+    try:
+        with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:
+            return str(response.read().decode())
+    except (URLError, TimeoutError):
+        return f"# the metrics agent of {host} does not answer\n"

@@ -1,0 +1,1 @@
+"""Ray Serve: the router, the deployments behind it, and the page."""

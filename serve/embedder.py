@@ -1,0 +1,68 @@
+"""The embedder's deployment: encodes on host threads, embeds in batches of waiting requests."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from cluster.core import Fingerprint
+from cluster.settings import ReplicaSettings
+from models.inputs import MultimodalInput
+from models.options import EmbedderOptions
+from models.prompts import EncodedInput
+from serve.batcher import TokenBatcher
+from serve.tracing import Trace, traced
+
+HOST_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """vectors float32[inputs, dimension], unit length; tokens of each input."""
+
+    vectors: np.ndarray
+    tokens: tuple[int, ...]
+
+
+class EmbedderDeployment:
+    """One replica; every method is safe to call at the same time."""
+
+    def __init__(
+        self, options: EmbedderOptions, scaling: ReplicaSettings, threads: int, otlp: str
+    ) -> None:
+        from models.embedder import Qwen3VLEmbedder
+        from serve.threads import use_threads
+
+        use_threads(threads)
+        self._trace = Trace("quire-embedder", otlp)
+        self._embedder = Qwen3VLEmbedder(options)
+        self._embedder.embed([MultimodalInput(text="warm")])
+        self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
+        self._batcher = TokenBatcher[EncodedInput, np.ndarray](
+            "embedder",
+            self._compute,
+            batch_tokens=scaling.batch_tokens,
+            max_wait_s=scaling.max_wait_s,
+        )
+
+    async def fingerprint(self) -> Fingerprint:
+        """What makes these vectors; answered once the model is loaded."""
+        return self._embedder.fingerprint
+
+    @traced("embed")
+    async def embed(self, items: Sequence[MultimodalInput], timeout_s: float) -> Embedded:
+        """Raises InvalidInput, Overloaded or DeadlineExceeded."""
+        loop = asyncio.get_running_loop()
+        encoded = await asyncio.gather(
+            *(loop.run_in_executor(self._host, self._embedder.encode, item) for item in items)
+        )
+        vectors = await self._batcher.submit(encoded, timeout_s)
+        empty = np.empty((0, self._embedder.fingerprint.dimension), np.float32)
+        return Embedded(
+            np.stack(vectors) if vectors else empty, tuple(item.tokens for item in encoded)
+        )
+
+    def _compute(self, items: Sequence[EncodedInput]) -> Sequence[np.ndarray]:
+        return list(self._embedder.embed_encoded(items))

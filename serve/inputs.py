@@ -1,0 +1,110 @@
+"""Texts and images of embedding and rerank requests, in the forms that clients send them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster.errors import InvalidInput, NotFound
+from cluster.settings import Settings
+from models.inputs import MultimodalInput
+from models.registry import ModelSpec
+from serve.images import image_bytes
+from serve.schemas import Body
+
+MOST_INPUTS = 2048
+MOST_CHARS = 1_000_000
+Text = Annotated[str, Field(max_length=MOST_CHARS)]
+ImageText = Annotated[str, Field(description="A data URL or base64; no URL is fetched.")]
+
+
+class TextAndImage(Body):
+    """A text, an image, or both."""
+
+    text: Text = ""
+    image: ImageText | None = None
+
+
+class ImageUrl(Body):
+    url: ImageText
+    detail: str | None = None
+
+
+class Part(Body):
+    """One part of a message, as in OpenAI's chat: a text or an image."""
+
+    type: Literal["text", "image_url"]
+    text: Text | None = None
+    image_url: ImageUrl | None = None
+
+
+class Message(Body):
+    role: Literal["system", "user", "assistant"]
+    content: Text | list[Part]
+
+
+class Foreign(BaseModel):
+    """A body of another service's protocol: fields that mean nothing here are let pass."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def to_input(
+    item: str | TextAndImage, settings: Settings, instruction: str | None = None
+) -> MultimodalInput:
+    """What the models take. Raises InvalidInput or TooLarge."""
+    if isinstance(item, str):
+        return MultimodalInput(text=item, instruction=instruction)
+    images = (decoded(item.image, settings),) if item.image is not None else ()
+    return MultimodalInput(text=item.text, images=images, instruction=instruction)
+
+
+def from_parts(
+    parts: list[Part], settings: Settings, instruction: str | None = None
+) -> MultimodalInput:
+    """Texts, joined by line breaks, and images. Raises InvalidInput or TooLarge."""
+    texts, images = [], []
+    for part in parts:
+        if part.type == "text":
+            texts.append(part.text or "")
+        elif part.image_url is None:
+            raise InvalidInput("a part of type image_url needs image_url.url")
+        else:
+            images.append(decoded(part.image_url.url, settings))
+    return MultimodalInput(text="\n".join(texts), images=tuple(images), instruction=instruction)
+
+
+def from_messages(messages: list[Message], settings: Settings) -> MultimodalInput:
+    """vLLM's chat embedding: the system message is the instruction. Raises InvalidInput."""
+    instruction = None
+    parts: list[Part] = []
+    for message in messages:
+        content = message.content
+        own = [Part(type="text", text=content)] if isinstance(content, str) else content
+        if message.role == "system":
+            instruction = "\n".join(part.text or "" for part in own)
+        elif message.role == "user":
+            parts += own
+    if not parts:
+        raise InvalidInput("messages: there is no user message to embed")
+    return from_parts(parts, settings, instruction)
+
+
+def decoded(text: str, settings: Settings) -> bytes:
+    """The file in a data URL or base64. Raises InvalidInput or TooLarge."""
+    return image_bytes(
+        text, max_bytes=settings.max_query_image_bytes, max_pixels=settings.max_image_pixels
+    )
+
+
+def check_model(asked: str | None, spec: ModelSpec) -> None:
+    """Raise NotFound where a request names a model that is not served here."""
+    if asked and asked not in (spec.name, spec.checkpoint):
+        raise NotFound(f"the model {asked[:80]!r} is not served here: this service has {spec.name}")
+
+
+def require_content(items: list[MultimodalInput]) -> list[Any]:
+    """Raise InvalidInput for an input that is empty."""
+    for number, item in enumerate(items):
+        if not item.text.strip() and not item.images:
+            raise InvalidInput(f"input {number} is empty: give a text or an image")
+    return items

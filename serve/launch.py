@@ -1,0 +1,64 @@
+"""Run the application: on a Ray of our own, or on a cluster."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from ray import serve
+
+from cluster.errors import InvalidInput
+from cluster.runtime import ray_session
+from cluster.settings import Settings, default_environment
+from serve.app import APP, ENVIRONMENT, LOGGING, application, reserved_cpus
+from serve.keys import KeyRing
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """The service runs while the context is open; yields its URL once it answers.
+
+    Raises InvalidInput where it must not or cannot listen, ModelUnavailable.
+    """
+    _check_keys(settings)
+    _check_port(settings)
+    default_environment(**ENVIRONMENT, RAY_AUTH_MODE="token")
+    with ray_session(settings, extra_cpus=reserved_cpus(settings)):
+        app = application(settings)
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        try:
+            serve.run(app, name=APP, route_prefix="/", logging_config=LOGGING)
+            yield f"http://{_named(settings.host)}:{settings.port}"
+        finally:
+            serve.shutdown()
+
+
+def _check_keys(settings: Settings) -> None:
+    if not settings.needs_keys:
+        return
+    if not any(not key.revoked for key in KeyRing(settings.keys_path).keys()):  # noqa: SIM118
+        raise InvalidInput(
+            f"whoever can reach {settings.host} could use this service, and there is no key yet: "
+            "create one with `quire keys create`, or say --allow-anonymous"
+        )
+
+
+def _check_port(settings: Settings) -> None:
+    """Ray Serve's proxy would try again for ever."""
+    if settings.ray_address:
+        return  # it listens on other machines
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise InvalidInput(
+                f"nothing can listen on {settings.host}:{settings.port} ({error.strerror}): name "
+                "another with --port"
+            ) from error
+
+
+def _named(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 — compared, not listened on
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

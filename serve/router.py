@@ -1,0 +1,252 @@
+"""The router: one process that knows the index and asks the models, wherever they run.
+
+What it can do is here; how HTTP asks for it is in web.py and the routes. Not covered: evidence.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from cluster.core import Document, Page, Query
+from cluster.errors import (
+    InvalidInput,
+    NotFound,
+    QuireError,
+    StoreUnavailable,
+)
+from cluster.metrics import service_metrics
+from cluster.milvus import MilvusStore
+from cluster.page_images import PageImages
+from cluster.settings import Settings
+from cluster.store_link import StoreLink
+from jobs.forget import Forgotten, forget_document
+from models.inputs import MultimodalInput
+from models.options import EmbedderOptions, RerankerOptions
+from models.registry import ModelSpec, registry
+from models.retrieval import FirstStage, Found, Retriever, SecondStage
+from serve.embedder import Embedded
+from serve.handles import EmbedderHandle, Handle, RerankerHandle
+from serve.jobs import Job, JobRequest
+from serve.keys import KeyRing
+from serve.reranker import Scored
+from serve.tracing import Trace
+from serve.uploads import Uploads
+
+READY_TIMEOUT_S = 2.0
+SECONDS_READY = 5.0  # how long a good answer of a model is believed
+
+
+@dataclass(frozen=True)
+class Models:
+    """What this service serves, known without loading it."""
+
+    embedder: EmbedderOptions
+    reranker: RerankerOptions
+
+    @property
+    def embedder_spec(self) -> ModelSpec:
+        return registry.find(self.embedder.model)
+
+    @property
+    def reranker_spec(self) -> ModelSpec:
+        return registry.find(self.reranker.model, "reranker")
+
+
+class Router:
+    """One replica of the router; methods may be called at the same time."""
+
+    def __init__(
+        self, settings: Settings, models: Models, embedder: Any, reranker: Any, indexer: Any
+    ) -> None:
+        self.settings = settings
+        self.models = models
+        self.trace = Trace("quire-router", settings.otlp_endpoint)
+        self.keys = KeyRing(settings.keys_path) if settings.needs_keys else None
+        self._fingerprint = models.embedder.fingerprint(models.embedder.resolved_precision)
+        self._embedder = EmbedderHandle("embedder", embedder)
+        self._reranker = RerankerHandle("reranker", reranker)
+        self._indexer = Handle("indexer", indexer)
+        self._link = StoreLink(settings)
+        self._images = PageImages(settings.page_images_url)
+        self._uploads = Uploads(settings.uploads_url, settings.max_document_bytes)
+        self._ready_until: dict[str, float] = {}
+        self._checked: MilvusStore | None = None
+
+    def close(self) -> None:
+        """Leave the store."""
+        self._link.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def store(self) -> MilvusStore:
+        """The open store, whose vectors are of our embedder.
+
+        Raises StoreUnavailable or FingerprintMismatch.
+        """
+        store = self._link.store()
+        if store is not self._checked:  # opened anew
+            store.check_fingerprint(self._fingerprint)
+            self._checked = store
+        return store
+
+    async def search(self, query: Query, settings: Settings, deadline: float) -> Found:
+        """The best pages. Raises InvalidInput, Overloaded, StoreUnavailable and their like."""
+
+        async def embed(item: MultimodalInput) -> np.ndarray:
+            with self.trace.span("embed"):
+                found = await self._embedder.embed([item], _left(deadline))
+            vector: np.ndarray = found.vectors[0]
+            return vector
+
+        async def score(question: MultimodalInput, pages: Sequence[MultimodalInput]) -> np.ndarray:
+            with self.trace.span("rerank", candidates=len(pages)):
+                found = await self._reranker.score(question, pages, _left(deadline))
+            return found.scores
+
+        retriever = Retriever(
+            self.store,
+            FirstStage(self.models.embedder_spec, embed),
+            SecondStage(self.models.reranker_spec, score, self._images),
+        )
+        async with asyncio.timeout(_left(deadline)):
+            found = await self._watched(retriever.search(query, settings))
+        for stage, seconds in found.seconds.items():
+            service_metrics().stage_seconds.observe(seconds, {"stage": stage})
+        return found
+
+    async def embed(self, items: Sequence[MultimodalInput], deadline: float) -> Embedded:
+        """Vectors of inputs. Raises InvalidInput, Overloaded and their like."""
+        return await self._embedder.embed(items, _left(deadline))
+
+    async def rerank(
+        self, query: MultimodalInput, documents: Sequence[MultimodalInput], deadline: float
+    ) -> Scored:
+        """P("yes") of each document. Raises InvalidInput, Overloaded and their like."""
+        return await self._reranker.score(query, documents, _left(deadline))
+
+    async def page(self, tenant: str, doc_id: str, number: int) -> tuple[Page, int]:
+        """A page, and how many its document has. Raises NotFound."""
+
+        def look() -> tuple[Page | None, Document | None]:
+            store = self.store()
+            return store.page(tenant, doc_id, number), store.document(tenant, doc_id)
+
+        page, document = await self._watched(asyncio.to_thread(look))
+        if page is None:
+            raise NotFound(f"there is no page {number} of document {doc_id}")
+        return page, document.pages if document else page.page
+
+    async def page_image(self, tenant: str, doc_id: str, number: int) -> bytes:
+        """The JPEG of a page. Raises NotFound."""
+        return await asyncio.to_thread(self._images.get, tenant, doc_id, number)
+
+    async def documents(self, wanted: Any, status: Any) -> list[Document]:
+        """Documents that pass, newest first."""
+        return await self._watched(
+            asyncio.to_thread(lambda: self.store().documents(wanted, status=status))
+        )
+
+    async def document(self, tenant: str, doc_id: str) -> Document:
+        """A tenant's document. Raises NotFound."""
+        found = await self._watched(
+            asyncio.to_thread(lambda: self.store().document(tenant, doc_id))
+        )
+        if found is None:
+            raise NotFound(f"there is no document {doc_id}")
+        return found
+
+    async def forget(self, tenant: str, doc_id: str) -> Forgotten:
+        """Remove a document: rows, page images and the uploaded file. Raises NotFound."""
+        document = await self.document(tenant, doc_id)
+
+        def remove() -> Forgotten:
+            gone = forget_document(self.store(), self._images, document)
+            self._uploads.forget(document)
+            return gone
+
+        return await self._watched(asyncio.to_thread(remove))
+
+    async def keep(self, tenant: str, name: str, file: IO[bytes]) -> str:
+        """Keep an uploaded file; returns its source. Raises InvalidInput."""
+        return await asyncio.to_thread(self._uploads.put, tenant, name, file)
+
+    async def submit(self, request: JobRequest) -> Job:
+        """Queue a job that indexes stored files."""
+        job: Job = await self._indexer.call("submit", request, timeout_s=READY_TIMEOUT_S * 5)
+        return job
+
+    async def job(self, tenant: str | None, job_id: str) -> Job:
+        """A job of this tenant; None sees all. Raises NotFound."""
+        found: Job | None = await self._indexer.call("job", job_id, timeout_s=READY_TIMEOUT_S * 5)
+        return self._own(found, tenant, job_id)
+
+    async def next_version(self, tenant: str | None, job_id: str, seen: int, wait_s: float) -> Job:
+        """The job once it is newer than version `seen`, or as it is after `wait_s`."""
+        found: Job | None = await self._indexer.call(
+            "next_version", job_id, seen, wait_s, timeout_s=wait_s + READY_TIMEOUT_S * 5
+        )
+        return self._own(found, tenant, job_id)
+
+    async def readiness(self) -> dict[str, str]:
+        """Each part of the service: "ok", or what is wrong with it."""
+        embedder, reranker, store = await asyncio.gather(
+            self._model_state(self._embedder, "fingerprint", self.settings.embedder_replicas),
+            self._model_state(self._reranker, "ready", self.settings.reranker_replicas),
+            asyncio.to_thread(self._store_state),
+        )
+        return {"store": store, "embedder": embedder, "reranker": reranker}
+
+    def _store_state(self) -> str:
+        try:
+            self.store()
+        except QuireError as error:
+            return str(error)
+        return "ok"
+
+    async def _model_state(self, handle: Handle, method: str, scaling: Any) -> str:
+        asleep = scaling.min_replicas == 0  # to ask would wake it
+        if asleep or self._ready_until.get(handle.name, 0) > time.monotonic():
+            return "ok"
+        try:
+            await handle.call(method, timeout_s=READY_TIMEOUT_S)
+        except QuireError as error:
+            return str(error)
+        self._ready_until[handle.name] = time.monotonic() + SECONDS_READY
+        return "ok"
+
+    async def _watched(self, work: Any) -> Any:
+        """Wait for work with the store; where that is down the link is told at once."""
+        try:
+            return await work
+        except StoreUnavailable:
+            self._link.failed()
+            raise
+
+    def _own(self, job: Job | None, tenant: str | None, job_id: str) -> Job:
+        if job is None or tenant not in (None, job.request.tenant):
+            raise NotFound(f"there is no job {job_id}")
+        return job
+
+
+def _left(deadline: float) -> float:
+    """Seconds until a deadline (time.monotonic)."""
+    return max(0.001, deadline - time.monotonic())
+
+
+def parse_page_id(text: str) -> tuple[str, int]:
+    """doc_id and page of a page id. Raises InvalidInput."""
+    doc_id, colon, page = text.partition(":")
+    if not colon or not page.isascii() or not page.isdigit() or not 0 < int(page) < 2**31:
+        raise InvalidInput(f"{text[:80]!r} is not a page id: expected {{document id}}:{{page}}")
+    return doc_id, int(page)
+
+
+def original_file(document: Document) -> Path | None:
+    """Where a document's bytes lie on this machine; None where they lie elsewhere."""
+    return None if "://" in document.source else Path(document.source)

@@ -1,0 +1,262 @@
+"""Bodies of requests and responses of Quire's own routes."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster.core import Document, Filter, Hit, Page, Scalar
+
+MOST_TEXT_CHARS = 32_768
+MOST_PAGES = 1000
+MOST_CANDIDATES = 200
+Tenant = Annotated[str, Field(max_length=256)]
+Tag = Annotated[str, Field(min_length=1, max_length=256)]
+DocId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Body(BaseModel):
+    """A request's body: a field that is not known is an error, never dropped."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Filters(Body):
+    """Which pages a search may see; all conditions must hold."""
+
+    tenant: Tenant | None = None
+    tags: list[Tag] = Field([], max_length=64)
+    doc_ids: list[DocId] = Field([], max_length=1000)
+    metadata: dict[str, Scalar] = Field({}, max_length=64)
+    after: datetime | None = Field(None, description="Ingested at or after.")
+    before: datetime | None = Field(None, description="Ingested before.")
+
+    def to_filter(self, tenant: str | None) -> Filter:
+        return Filter(
+            tenant=tenant,
+            tags=tuple(self.tags),
+            doc_ids=tuple(self.doc_ids),
+            metadata=self.metadata,
+            after=self.after,
+            before=self.before,
+        )
+
+
+class SearchRequest(Body):
+    """A search by text, by screenshot, or by both. What is left out is the service's default."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"text": "cracked seat tube", "top_k": 5},
+                {"text": "焙煎中に火が出たとき", "mode": "hybrid", "rerank": "cross-encoder"},
+            ]
+        },
+    )
+
+    text: str = Field("", max_length=MOST_TEXT_CHARS)
+    image: str | None = Field(None, description="A data URL or base64 of PNG, JPEG, WebP or TIFF.")
+    filters: Filters = Filters()
+    mode: Literal["hybrid", "dense", "text"] | None = None
+    rerank: Literal["none", "cross-encoder"] | None = None
+    top_k: int | None = Field(None, ge=1, le=MOST_PAGES)
+    rerank_k: int | None = Field(None, ge=1, le=MOST_CANDIDATES)
+
+    def choices(self) -> dict[str, Any]:
+        """The settings that this request chooses for itself."""
+        chosen = {name: getattr(self, name) for name in ("mode", "rerank", "top_k", "rerank_k")}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+class Scores(BaseModel):
+    """Every score that led to a hit; higher is better in each."""
+
+    dense: float | None
+    text: float | None
+    fused: float | None
+    rerank: float | None
+
+
+class HitBody(BaseModel):
+    rank: int
+    page_id: str
+    doc_id: str
+    page: int
+    title: str
+    source: str
+    tenant: str
+    tags: list[str]
+    metadata: dict[str, Scalar]
+    scores: Scores
+    snippet: str
+    matches: list[tuple[int, int]] = Field(description="Character ranges within the snippet.")
+    image_url: str
+
+    @classmethod
+    def of(cls, rank: int, hit: Hit, snippet: str, matches: list[tuple[int, int]]) -> "HitBody":
+        return cls(
+            rank=rank,
+            page_id=hit.page_id,
+            doc_id=hit.doc_id,
+            page=hit.page,
+            title=hit.title,
+            source=file_name(hit.source),
+            tenant=hit.tenant,
+            tags=list(hit.tags),
+            metadata=hit.metadata,
+            scores=Scores(dense=hit.dense, text=hit.text_score, fused=hit.fused, rerank=hit.rerank),
+            snippet=snippet,
+            matches=matches,
+            image_url=image_url(hit.page_id, hit.tenant),
+        )
+
+
+class SearchResponse(BaseModel):
+    request_id: str
+    mode: str
+    rerank: str
+    hits: list[HitBody]
+    took_ms: dict[str, float]
+
+
+class PageBody(BaseModel):
+    page_id: str
+    doc_id: str
+    page: int
+    pages: int
+    title: str
+    source: str
+    tenant: str
+    tags: list[str]
+    metadata: dict[str, Scalar]
+    text: str
+    matches: list[tuple[int, int]] = Field(description="Character ranges within the text.")
+    width_px: int
+    height_px: int
+    image_url: str
+    previous: str | None
+    next: str | None
+
+    @classmethod
+    def of(cls, page: Page, pages: int, matches: list[tuple[int, int]]) -> "PageBody":
+        def neighbour(number: int) -> str | None:
+            return f"{page.doc_id}:{number}" if 1 <= number <= pages else None
+
+        page_id = f"{page.doc_id}:{page.page}"
+        return cls(
+            page_id=page_id,
+            doc_id=page.doc_id,
+            page=page.page,
+            pages=pages,
+            title=page.title,
+            source=file_name(page.source),
+            tenant=page.tenant,
+            tags=list(page.tags),
+            metadata=page.metadata,
+            text=page.text,
+            matches=matches,
+            width_px=page.width_px,
+            height_px=page.height_px,
+            image_url=image_url(page_id, page.tenant),
+            previous=neighbour(page.page - 1),
+            next=neighbour(page.page + 1),
+        )
+
+
+class DocumentBody(BaseModel):
+    doc_id: str
+    title: str
+    source: str
+    pages: int
+    status: Literal["indexing", "indexed", "failed", "skipped"]
+    error: str
+    tenant: str
+    tags: list[str]
+    metadata: dict[str, Scalar]
+    ingested_at: datetime
+
+    @classmethod
+    def of(cls, document: Document) -> "DocumentBody":
+        return cls(
+            doc_id=document.doc_id,
+            title=document.title,
+            source=file_name(document.source),
+            pages=document.pages,
+            status=document.status,
+            error=document.error,
+            tenant=document.tenant,
+            tags=list(document.tags),
+            metadata=document.metadata,
+            ingested_at=datetime.fromtimestamp(document.time_ms / 1000, UTC),
+        )
+
+
+class DocumentList(BaseModel):
+    documents: list[DocumentBody]
+    total: int
+
+
+class Forgotten(BaseModel):
+    doc_id: str
+    rows: int
+    images: int
+
+
+class JobAccepted(BaseModel):
+    job_id: str
+    status: str
+
+
+class JobBody(BaseModel):
+    job_id: str
+    kind: Literal["ingest", "reindex"]
+    status: Literal["queued", "running", "succeeded", "failed"]
+    created_at: datetime
+    error: str | None
+    progress: dict[str, int]
+    documents: list[dict[str, Any]]
+
+
+class ModelBody(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: str = "quire"
+    created: int = 0
+    kind: Literal["embedder", "reranker"]
+    dimension: int
+    max_tokens: int
+    served: bool
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelBody]
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "not ready"]
+    checks: dict[str, str]
+
+
+class Problem(BaseModel):
+    type: str
+    message: str
+    param: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The one shape of every error."""
+
+    error: Problem
+
+
+def file_name(source: str) -> str:
+    """The last part of a path or URL: where a file lies is nobody's business."""
+    return source.rstrip("/").rpartition("/")[2]
+
+
+def image_url(page_id: str, tenant: str) -> str:
+    from urllib.parse import quote
+
+    return f"/v1/pages/{page_id}/image?tenant={quote(tenant, safe='')}"

@@ -1,0 +1,51 @@
+"""What routes need of the replica they run in: the router, the caller, the deadline."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from ray import serve
+
+from serve.access import Caller, caller_of
+from serve.router import Router
+
+
+def service() -> Router:
+    """The router of this replica."""
+    return cast(Router, serve.get_replica_context().servable_object)
+
+
+def any_caller(request: Request) -> Caller:
+    """Whoever asks. Raises Unauthorized."""
+    caller = caller_of(request, service().keys)
+    request.state.key_id = caller.key_id
+    return caller
+
+
+def searcher(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+    """Who may search. Raises Forbidden."""
+    caller.may("search")
+    return caller
+
+
+def ingester(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+    """Who may add, index again and remove documents. Raises Forbidden."""
+    caller.may("ingest")
+    return caller
+
+
+def admin(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+    """Who may look behind the scenes. Raises Forbidden."""
+    caller.may("admin")
+    return caller
+
+
+def deadline_of(request: Request) -> float:
+    """When the request's time is over (time.monotonic)."""
+    return float(request.state.deadline)
+
+
+Serving = Annotated[Router, Depends(service)]
+Searcher = Annotated[Caller, Depends(searcher)]
+Ingester = Annotated[Caller, Depends(ingester)]
+Admin = Annotated[Caller, Depends(admin)]
+Deadline = Annotated[float, Depends(deadline_of)]

@@ -1,0 +1,251 @@
+"""HTTP around the router: the application, its edge (limits, ids, logs), the one shape of errors."""
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from cluster.errors import (
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    QuireError,
+    TooLarge,
+    Unauthorized,
+    UnreadableDocument,
+)
+from cluster.metrics import service_metrics
+from cluster.settings import LOOPBACK, Settings
+from serve.schemas import ErrorBody, Problem
+from serve.service import service
+
+UI = Path(__file__).parent / "ui"
+UPLOAD_PATH = "/v1/documents"
+STORE_RETRY_S = 2
+# The most specific first; what is not here is for the operator: the service is not usable now.
+STATUS: tuple[tuple[type[BaseException], int, str], ...] = (
+    (TooLarge, 413, "too_large"),
+    (InvalidInput, 400, "invalid_input"),
+    (UnreadableDocument, 400, "invalid_input"),
+    (Unauthorized, 401, "unauthorized"),
+    (Forbidden, 403, "forbidden"),
+    (NotFound, 404, "not_found"),
+    (Overloaded, 503, "overloaded"),
+    (TimeoutError, 503, "timeout"),
+    (QuireError, 503, "unavailable"),
+)
+HTTP_TYPES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "invalid_input"}
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
+    "style-src 'self'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+log = logging.getLogger("ray.serve")  # Serve writes it as JSON, with the ids of its own
+
+
+def build_http() -> FastAPI:
+    """The HTTP application; built inside a router's replica."""
+    from serve import documents_api, embeddings_api, jobs_api, rerank_api, search_api, status_api
+
+    app = FastAPI(
+        title="Quire",
+        summary="Search large collections of PDFs by what is on the page.",
+        version="1",
+        docs_url="/docs",
+        redoc_url=None,
+        responses={code: {"model": ErrorBody} for code in (400, 401, 403, 413, 503)},
+    )
+    for api in (search_api, embeddings_api, rerank_api, documents_api, jobs_api, status_api):
+        app.include_router(api.routes)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(UI / "index.html", headers=PAGE_HEADERS)
+
+    app.mount("/ui", StaticFiles(directory=UI), name="ui")
+    for kind, _, _ in STATUS:
+        app.add_exception_handler(kind, _problem)
+    app.add_exception_handler(RequestValidationError, _wrong_request)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_middleware(Edge)
+    return app
+
+
+class Edge:
+    """What every request passes first: id, limits, who may knock; and what is noted at its end."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+        self._ongoing = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        settings = service().settings
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        scope["state"]["deadline"] = time.monotonic() + settings.request_timeout_s
+        started = time.perf_counter()
+        status = 499  # the client went away
+        began = False
+
+        async def sending(message: Any) -> None:
+            nonlocal status, began
+            if message["type"] == "http.response.start":
+                status, began = message["status"], True
+                message["headers"] = [
+                    *(pair for pair in message["headers"] if pair[0].lower() != b"x-request-id"),
+                    (b"x-request-id", request_id.encode()),
+                    *_page_headers(scope["path"], message["headers"]),
+                ]
+            await send(message)
+
+        limit = _body_limit(scope, settings)
+        self._ongoing += 1
+        try:
+            if refusal := self._refuse(scope, headers, settings, limit):
+                await _answer(refusal)(scope, receive, sending)
+            else:
+                with service().trace.span(scope["path"], headers.get("traceparent", "")):
+                    await self._app(scope, _counting(receive, limit), sending)
+        except Exception as error:
+            log.exception("request failed", extra={"quire_request_id": request_id})
+            if not began:
+                await _answer(error)(scope, receive, sending)
+        finally:
+            self._ongoing -= 1
+            _note(scope, request_id, status, time.perf_counter() - started)
+
+    def _refuse(
+        self, scope: Any, headers: dict[str, str], settings: Settings, limit: int
+    ) -> QuireError | None:
+        """Why a request is not even read."""
+        if self._ongoing > settings.router.max_ongoing_requests:
+            return Overloaded("too many requests at once: try again")
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > limit:
+            return TooLarge(f"the body of this request may have {limit:,} bytes")
+        if not settings.needs_keys and not settings.allow_anonymous:
+            return _foreign(scope, headers)
+        return None
+
+
+def _foreign(scope: Any, headers: dict[str, str]) -> QuireError | None:
+    """On loopback no key is asked for: so no other site's page may speak through the browser."""
+    host = headers.get("host", "")
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    if name.strip("[]") not in LOOPBACK:
+        return Forbidden(f"this service answers on loopback only, not as {name[:80]!r}")
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        return Forbidden("requests of other origins are not answered")
+    return None
+
+
+def _body_limit(scope: Any, settings: Settings) -> int:
+    is_upload = scope["method"] == "POST" and scope["path"] == UPLOAD_PATH
+    return settings.max_upload_bytes if is_upload else settings.max_body_bytes
+
+
+def _counting(receive: Any, limit: int) -> Any:
+    """A body without a length is counted while it comes. Raises TooLarge."""
+    seen = 0
+
+    async def counted() -> Any:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise TooLarge(f"the body of this request may have {limit:,} bytes")
+        return message
+
+    return counted
+
+
+def _page_headers(path: str, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    if not path.startswith("/ui/"):
+        return [(b"x-content-type-options", b"nosniff")] if path != "/" else []
+    names = {name.lower() for name, _ in present}
+    wanted = {name.lower().encode(): value.encode() for name, value in PAGE_HEADERS.items()}
+    return [pair for pair in wanted.items() if pair[0] not in names]
+
+
+def _note(scope: Any, request_id: str, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "other")
+    method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE", "HEAD") else "other"
+    service_metrics().requests.inc(1, {"route": route, "method": method, "status": str(status)})
+    service_metrics().request_seconds.observe(seconds, {"route": route})
+    facts = {
+        "quire_request_id": request_id,
+        "method": method,
+        "path": scope["path"],
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+        "key_id": scope["state"].get("key_id", ""),
+    }
+    log.info("request", extra=facts)
+
+
+def _answer(error: BaseException) -> JSONResponse:
+    """The response for an error; one that nobody expected tells nothing of itself."""
+    for kind, status, name in STATUS:
+        if isinstance(error, kind):
+            headers = {}
+            if isinstance(error, Overloaded):
+                headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+            elif status == 503:
+                headers["Retry-After"] = str(STORE_RETRY_S)
+            elif status == 401:
+                headers["WWW-Authenticate"] = "Bearer"
+            message = str(error) or "the time for this request is over: try again"
+            return _body(status, name, message, headers=headers)
+    return _body(500, "internal", "something went wrong here; the log has it under the request id")
+
+
+def _body(
+    status: int, kind: str, message: str, param: str | None = None, headers: Any = None
+) -> JSONResponse:
+    body = ErrorBody(error=Problem(type=kind, message=message, param=param))
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+
+
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    return _answer(error)
+
+
+async def _wrong_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    return _body(400, "invalid_input", first["msg"], param=".".join(place) or None)
+
+
+async def _http_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = HTTP_TYPES.get(error.status_code, "invalid_input")
+    return _body(error.status_code, kind, str(error.detail), headers=error.headers)
+
+
+def sse(event: str, number: int, data: Any) -> str:
+    """One server-sent event."""
+    return f"event: {event}\nid: {number}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
