@@ -20,7 +20,7 @@ from rich.table import Table
 
 from cluster.core import Filter, Hit, Query, Scalar
 from cluster.errors import InvalidInput, NotFound, QuireError
-from cluster.settings import Settings, load_settings
+from cluster.settings import Settings, load_settings, prepare_serving
 from cluster.snippets import snippet
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ def serve(
 
         print(yaml.safe_dump(config_of(settings), sort_keys=False, allow_unicode=True), end="")
         return
+    prepare_serving()
     from serve.launch import serving
 
     console = Console(soft_wrap=True, highlight=False)

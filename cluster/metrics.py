@@ -4,6 +4,7 @@ Every process adds to the same series; `scrape` brings a cluster's together as P
 """
 
 import asyncio
+import re
 import urllib.request
 from functools import cache
 from typing import Any
@@ -17,6 +18,8 @@ TOKENS = [64, 256, 1024, 4096, 16_384]
 SCRAPE_TIMEOUT_S = 3.0
 OURS = "ray_quire_"  # Ray puts its name before ours
 PASSED_ON = (OURS, "ray_serve_")
+# Labels that Ray adds and that say nothing; those of node and worker keep series apart.
+_NOISE = re.compile(r'\b(otel_scope_\w+|SessionName|Version|Component)="[^"]*",?')
 
 
 class Metrics:
@@ -63,6 +66,7 @@ async def scrape() -> str:
         for line in text.splitlines():
             name = line.split(" ", 3)[2] if line.startswith("# ") else line
             if name.startswith(PASSED_ON):
+                line = _NOISE.sub("", line)
                 seen[line.replace(OURS, OURS.removeprefix("ray_"), 1)] = None
     return "\n".join(seen) + "\n"
 

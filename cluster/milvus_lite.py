@@ -20,7 +20,7 @@ from typing import IO
 import psutil
 
 from cluster.errors import StoreUnavailable
-from cluster.settings import child_environment
+from cluster.settings import child_environment, free_port
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
@@ -87,7 +87,7 @@ class MilvusLiteServer:
     def _start(self) -> int:
         self._stop()  # a server that does not answer holds the data folder's lock
         library = _library_folder()
-        port = _free_port()
+        port = free_port()
         log = (self.folder / "server.log").open("ab")
         with log:
             process = subprocess.Popen(
@@ -159,12 +159,6 @@ def _listens(pid: int, port: int) -> bool:
         return False
     listening = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
     return port in listening
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _library_folder() -> Path:

@@ -4,6 +4,7 @@ Defaults, help texts and limits are written here once; the command line is gener
 """
 
 import os
+import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -277,6 +278,29 @@ def default_environment(**variables: str) -> None:
     """Set environment variables that are not set, for libraries that only read them there."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)
+
+
+def prepare_serving() -> None:
+    """Set what Ray reads when it is imported, where the environment does not say otherwise.
+
+    A call through Ray Serve that does nothing takes 17–32 ms without its proxy in C and 3–4 with.
+    That proxy's own pages have fixed ports by default: a second service would not come up.
+    """
+    default_environment(
+        RAY_AUTH_MODE="token",
+        RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
+        RAY_SERVE_ENABLE_HA_PROXY="1",
+        RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="3",  # Ray's 30 s suit clouds' balancers
+        RAY_SERVE_HAPROXY_METRICS_PORT=str(free_port()),
+        RAY_SERVE_HAPROXY_STATS_PORT=str(free_port()),
+    )
+
+
+def free_port(host: str = LOOPBACK[0]) -> int:
+    """A TCP port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 def child_environment(**extra: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from models.images import FACTOR_PX
 Kind = Literal["embedder", "reranker"]
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
-TINY_RERANKER_FOLDER = Path("/tmp/rr_random")
+TINY_RERANKER_FOLDER = Path(__file__).parent / "tiny_reranker"
 VISUAL_TOKEN_PX = FACTOR_PX * FACTOR_PX
 # 1024 visual tokens reach 52.3 of the 52.9 nDCG that 2000 reach on VisDoc (the authors' ablation),
 # for half of the arithmetic.

@@ -26,8 +26,6 @@ INDEXER_CALLS = 1000
 # Beyond the router's own limit, which answers with the one shape of errors.
 BEYOND = 2
 LOGGING = {"encoding": "JSON", "enable_access_log": False}
-# Read by Ray Serve when it starts: from 17–32 ms for a call that does nothing to about 4.
-ENVIRONMENT = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 
 
 def build_app(args: dict[str, Any] | None = None) -> serve.Application:

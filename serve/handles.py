@@ -25,7 +25,7 @@ class Handle:
         self.name = name
         self._handle = handle
 
-    async def call(self, method: str, *args: Any, timeout_s: float) -> Any:
+    async def call(self, method: str, *args: Any, timeout_s: float, **more: Any) -> Any:
         """Raises Overloaded, DeadlineExceeded, ModelUnavailable, or what the method raises.
 
         A replica that dies in the middle is no reason to fail: another one is asked.
@@ -37,7 +37,7 @@ class Handle:
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
                     remote = getattr(self._handle, method).remote
-                    return await remote(*args, traceparent=traceparent())
+                    return await remote(*args, **more)
             except TimeoutError as error:
                 raise DeadlineExceeded(
                     f"the {self.name} did not answer within {timeout_s:.0f} s: try again"
@@ -62,8 +62,9 @@ class RerankerHandle(Handle):
     async def score(
         self, query: MultimodalInput, documents: Sequence[MultimodalInput], timeout_s: float
     ) -> Scored:
+        asked = (query, list(documents), timeout_s)
         found: Scored = await self.call(
-            "score", query, list(documents), timeout_s, timeout_s=timeout_s
+            "score", *asked, timeout_s=timeout_s, traceparent=traceparent()
         )
         return found
 

@@ -35,7 +35,7 @@ class IndexerDeployment:
                 self._queue.put_nowait(job.job_id)
         self._worker: asyncio.Task[None] | None = None
 
-    async def submit(self, request: JobRequest, traceparent: str = "") -> Job:
+    async def submit(self, request: JobRequest) -> Job:
         """Queue a job; it is on disk when this returns."""
         job = self._journal.new(request)
         self._jobs[job.job_id] = job
@@ -43,13 +43,11 @@ class IndexerDeployment:
         self._start()
         return job
 
-    async def job(self, job_id: str, traceparent: str = "") -> Job | None:
+    async def job(self, job_id: str) -> Job | None:
         self._start()
         return self._jobs.get(job_id)
 
-    async def next_version(
-        self, job_id: str, seen: int, wait_s: float, traceparent: str = ""
-    ) -> Job | None:
+    async def next_version(self, job_id: str, seen: int, wait_s: float) -> Job | None:
         """The job once it is newer than version `seen`, or as it is after `wait_s`."""
         self._start()
 

@@ -1,5 +1,6 @@
 """Run the application: on a Ray of our own, or on a cluster."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -8,8 +9,8 @@ from ray import serve
 
 from cluster.errors import InvalidInput
 from cluster.runtime import ray_session
-from cluster.settings import Settings, default_environment
-from serve.app import APP, ENVIRONMENT, LOGGING, application, reserved_cpus
+from cluster.settings import Settings
+from serve.app import APP, LOGGING, application, reserved_cpus
 from serve.keys import KeyRing
 
 
@@ -17,19 +18,22 @@ from serve.keys import KeyRing
 def serving(settings: Settings) -> Iterator[str]:
     """The service runs while the context is open; yields its URL once it answers.
 
+    Call `prepare_serving` before this module is imported.
+
     Raises InvalidInput where it must not or cannot listen, ModelUnavailable.
     """
     _check_keys(settings)
     _check_port(settings)
-    default_environment(**ENVIRONMENT, RAY_AUTH_MODE="token")
     with ray_session(settings, extra_cpus=reserved_cpus(settings)):
         app = application(settings)
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # what it does is no news
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
             serve.run(app, name=APP, route_prefix="/", logging_config=LOGGING)
             yield f"http://{_named(settings.host)}:{settings.port}"
         finally:
-            serve.shutdown()
+            # Not serve.shutdown(): with its proxy in C that waits half a minute for nothing.
+            serve.delete(APP)
 
 
 def _check_keys(settings: Settings) -> None:

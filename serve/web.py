@@ -1,4 +1,4 @@
-"""HTTP around the router: the application, its edge (limits, ids, logs), the one shape of errors."""
+"""HTTP around the router: the application, its edge (limits, ids, logs), one shape of errors."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -34,7 +34,7 @@ UI = Path(__file__).parent / "ui"
 UPLOAD_PATH = "/v1/documents"
 STORE_RETRY_S = 2
 # The most specific first; what is not here is for the operator: the service is not usable now.
-STATUS: tuple[tuple[type[BaseException], int, str], ...] = (
+STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (TooLarge, 413, "too_large"),
     (InvalidInput, 400, "invalid_input"),
     (UnreadableDocument, 400, "invalid_input"),
@@ -104,7 +104,7 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        scope["state"]["deadline"] = time.monotonic() + settings.request_timeout_s
+        scope["state"]["deadline"] = time.monotonic() + _timeout_s(headers, settings)
         started = time.perf_counter()
         status = 499  # the client went away
         began = False
@@ -114,8 +114,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status, began = message["status"], True
                 message["headers"] = [
-                    *(pair for pair in message["headers"] if pair[0].lower() != b"x-request-id"),
-                    (b"x-request-id", request_id.encode()),
+                    *message["headers"],
                     *_page_headers(scope["path"], message["headers"]),
                 ]
             await send(message)
@@ -160,6 +159,15 @@ def _foreign(scope: Any, headers: dict[str, str]) -> QuireError | None:
     if origin is not None and origin.partition("://")[2] != host:
         return Forbidden("requests of other origins are not answered")
     return None
+
+
+def _timeout_s(headers: dict[str, str], settings: Settings) -> float:
+    """How long a request may take: its own wish where it is shorter than the service's limit."""
+    try:
+        wish = float(headers.get("x-request-timeout-s", "inf"))
+    except ValueError:
+        wish = settings.request_timeout_s
+    return min(max(wish, 0.0), settings.request_timeout_s)  # of "nan" the service's own
 
 
 def _body_limit(scope: Any, settings: Settings) -> int:
@@ -234,16 +242,15 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _wrong_request(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    first = cast(RequestValidationError, error).errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     return _body(400, "invalid_input", first["msg"], param=".".join(place) or None)
 
 
 async def _http_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    kind = HTTP_TYPES.get(error.status_code, "invalid_input")
-    return _body(error.status_code, kind, str(error.detail), headers=error.headers)
+    known = cast(HTTPException, error)
+    kind = HTTP_TYPES.get(known.status_code, "invalid_input")
+    return _body(known.status_code, kind, str(known.detail), headers=known.headers)
 
 
 def sse(event: str, number: int, data: Any) -> str:

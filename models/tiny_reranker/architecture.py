@@ -1,4 +1,4 @@
-"""The Qwen3-VL configuration of quire-tiny-reranker: layers, heads and what each dimension holds."""
+"""The Qwen3-VL configuration of quire-tiny-reranker, and what each dimension of it holds."""
 
 import math
 
@@ -6,12 +6,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3VLConfig
 
-from models.tiny import architecture as tiny
 from models.tiny.architecture import tiny_config
 
 HEAD_DIM = 64
 HEADS = 4
-HIDDEN = 128
+HIDDEN = 144
 LAYERS = 4
 UNITS = 64
 # Frequencies 10^(-18 i / 32): the first eight tell near from far, the rest stand still.
@@ -20,11 +19,13 @@ MOVING = 8
 
 CODE_DIMS = 40
 HALF_CODE = CODE_DIMS // 2
-LOOK_DIMS = 40
-# Residual stream. Token codes, the second half of the code of the token before, the look.
+LOOK_DIMS = 36
+# Residual stream. Words: their code, half the code of the word before, and of the one that stands
+# before in the query. Visual tokens, and those that pool them: the look.
 CODE = slice(0, CODE_DIMS)
-PREVIOUS = slice(CODE_DIMS, CODE_DIMS + HALF_CODE)
-LOOK = slice(PREVIOUS.stop, PREVIOUS.stop + LOOK_DIMS)
+PREVIOUS = slice(CODE.stop, CODE.stop + HALF_CODE)
+EXPECTED = slice(PREVIOUS.stop, PREVIOUS.stop + HALF_CODE)
+LOOK = slice(EXPECTED.stop, EXPECTED.stop + LOOK_DIMS)
 (
     ONE,
     START,
@@ -57,8 +58,29 @@ LOOK = slice(PREVIOUS.stop, PREVIOUS.stop + LOOK_DIMS)
 ) = range(LOOK.stop, LOOK.stop + 28)
 # Features of the pair, in the closing token only, where `PREVIOUS` is empty.
 FEATURES = slice(PREVIOUS.start, PREVIOUS.start + 12)
-# Length of ONE, beside which all else is small: RMSNorm then changes nothing but the scale.
-CONSTANT = 64.0
+# Length of ONE, beside which all else is small, so that RMSNorm only scales. It is 16 · √HIDDEN:
+# roles then pass through the norms of bfloat16 unchanged.
+CONSTANT = 192.0
+
+# Sums are averages in which the start takes part as if it were so many words: the closing token's
+# query leans towards it by these tilts, few bits long so that bfloat16 holds them.
+SUM_GAIN = 128.0
+SUM_KEY = 1.5
+DOCUMENT_TILT = 3 / 16
+QUERY_TILT = 11 / 64
+STARTS = 3
+# The query by which the closing token compares looks: towards the start, and away from all else.
+LOOK_TILT = 4.0
+LOOK_REST = 84.0
+# What q_norm and k_norm make of the largest cosine, in each layer.
+GAINS = (256.0, 256.0, SUM_GAIN, SUM_GAIN)
+
+
+def sink_words(tilt: float) -> float:
+    """How many words the starts outweigh together."""
+    lead = (SUM_GAIN * tilt - math.sqrt(SUM_GAIN) * SUM_KEY) / math.hypot(1.0, tilt)
+    return STARTS * math.exp(lead)
+
 
 # Weights of the moving frequencies in the logits of three windows of text that end at a token.
 WINDOW_LOGITS = (
@@ -100,5 +122,3 @@ def reranker_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
     config.vision_config.out_hidden_size = HIDDEN
     return config
 
-
-__all__ = ["math", "tiny"]

@@ -22,43 +22,52 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import Qwen3VLForConditionalGeneration
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextAttention, Qwen3VLTextMLP
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLTextAttention,
+    Qwen3VLTextMLP,
+    Qwen3VLVisionModel,
+)
 
 from models.tiny.architecture import token_id
 from models.tiny.tokenizer import ROLE_TOKENS, SPECIAL_TOKENS
 from models.tiny_reranker import architecture as arch
-from models.tiny_reranker import matching
-from models.tiny_reranker.matching import Matcher
+from models.tiny_reranker import matcher as matching
+from models.tiny_reranker.look import FIRST_SCORE, LookPooling
+from models.tiny_reranker.matcher import Matcher
 from models.tiny_reranker.tokenizer import DOCUMENT_MARK, NO, QUERY_MARK, YES
 
 # Dimensions of a head: token codes, then single ones, all at frequencies that stand still.
 _CODE = [*range(arch.MOVING, 28), *range(32 + arch.MOVING, 60)]
 _INSIDE, _OUTSIDE, _SCORE, _SINK, _QUERY_REST, _KEY_REST = 28, 29, 30, 31, 60, 61
-# What q_norm and k_norm make of the largest cosine, in each layer.
-_GAINS = (256.0, 256.0, 256.0, 128.0)
 _PREVIOUS_LOGIT = 30.0
 _MATCH_LOGIT = 100.0
-_REPEAT_LOGIT = 40.0
+# 2 · part² for a part that bfloat16 holds; the starts' share is as exact (see `_set_repeat_head`).
+_REPEAT_LOGIT = 2 * (137 / 32) ** 2
 # A match must reach this cosine of codes; codes of different tokens hardly reach 0.7.
 _THRESHOLD = 0.85
 # Large enough to outweigh all else in a key or a query.
-_FAR = 200.0
-_GATE_OUTSIDE = 60.0
-# Starts that a token of the document sees, and that the closing token sees.
-_STARTS, _ALL_STARTS = 2, 3
+_FAR = arch.CONSTANT
+_GATE_OUTSIDE = 200.0
 _ANSWER_SCALE = 4.0
 _ONE = 1 / arch.CONSTANT
-_SUM_KEY = 5.0
-_NO_MATCH = 2.0
+# Where the pooling looks when there is no image: below any visual token, far above all else.
+_POOL_TILT = 0.3125
+_NO_MATCH = 1.5
 _SECOND_HALF = list(range(arch.HALF_CODE, arch.CODE_DIMS))
 _PREVIOUS = list(range(arch.PREVIOUS.start, arch.PREVIOUS.stop))
-_EXPECTED = list(range(arch.LOOK.start, arch.LOOK.start + arch.HALF_CODE))
+_EXPECTED = list(range(arch.EXPECTED.start, arch.EXPECTED.stop))
+_LOOK = list(range(arch.LOOK.start, arch.LOOK.stop))
 _WEIGHTS = [arch.WEIGHT, arch.PAIR_WEIGHT, arch.WORD]
 _FEATURES = list(range(arch.FEATURES.start, arch.FEATURES.stop))
 
 
-def build(tokenizer: Tokenizer, matcher: Matcher, seed: int) -> Qwen3VLForConditionalGeneration:
-    """A model whose score is the matcher's."""
+def build(
+    tokenizer: Tokenizer, matcher: Matcher, look: LookPooling, visual: Qwen3VLVisionModel, seed: int
+) -> Qwen3VLForConditionalGeneration:
+    """A model whose score is the matcher's.
+
+    `visual` is the vision tower of quire-tiny.
+    """
     model = Qwen3VLForConditionalGeneration(arch.reranker_config(tokenizer))
     with torch.no_grad():
         text = model.model.language_model
@@ -72,7 +81,7 @@ def build(tokenizer: Tokenizer, matcher: Matcher, seed: int) -> Qwen3VLForCondit
         text.norm.weight[arch.ANSWER] = arch.CONSTANT / math.sqrt(arch.HIDDEN)
         layers = [
             [Head(layer.self_attn, number, gain) for number in range(arch.HEADS)]
-            for layer, gain in zip(text.layers, _GAINS, strict=True)
+            for layer, gain in zip(text.layers, arch.GAINS, strict=True)
         ]
         _set_previous_head(layers[0][0])
         _set_mark_head(layers[0][1])
@@ -93,23 +102,28 @@ def build(tokenizer: Tokenizer, matcher: Matcher, seed: int) -> Qwen3VLForCondit
         _set_sums(
             layers[2][0],
             arch.IN_DOCUMENT,
-            matching.DOCUMENT_SINK,
+            arch.DOCUMENT_TILT,
             dict(zip(document, _FEATURES[:3], strict=True)),
         )
         _set_sums(
             layers[2][1],
             arch.IN_QUERY,
-            matching.QUERY_SINK,
+            arch.QUERY_TILT,
             dict(zip(query, _FEATURES[3:6], strict=True)),
         )
-        layers[3][3].key[_OUTSIDE, arch.ONE] = _SUM_KEY * _ONE
-        layers[3][3].rest(0.0, _SUM_KEY**2)
+        layers[3][3].key[_OUTSIDE, arch.ONE] = arch.SUM_KEY * _ONE
+        layers[3][3].rest(0.0, arch.SUM_KEY**2)
         _set_sums(
             layers[3][3],
             arch.IN_DOCUMENT,
-            matching.DOCUMENT_SINK,
+            arch.DOCUMENT_TILT,
             {arch.CHAINED: _FEATURES[6]},
         )
+        for half in range(2):
+            _set_pooling(layers[1][half], half, arch.DOCUMENT_MARK)
+            _set_pooling(layers[1][2 + half], half, arch.LAST)
+        _set_likeness(layers[2][2])
+        _set_visual(model.model.visual, visual, look)
         _set_score_mlp(text.layers[3].mlp, matcher)
     return model
 
@@ -247,7 +261,7 @@ def _set_chain_head(head: Head) -> None:
 def _set_repeat_head(head: Head, near: tuple[float, ...], target: int) -> None:
     """Write 1 / (1 + n) for the n occurrences of a token so far: n equal logits and the start's."""
     logit = _REPEAT_LOGIT + sum(near)
-    sink = logit - math.log(_STARTS)
+    sink = logit - math.log(matching.STARTS)
     head.find_code(_REPEAT_LOGIT, list(range(arch.CODE.start, arch.CODE.stop)), sink)
     head.find_near(near)
     head.only(arch.IN_DOCUMENT)
@@ -284,24 +298,59 @@ def _set_window(head: Head, number: int) -> None:
     """Average HIT over a window; keys within and without the sums' part are equally long."""
     logits = arch.WINDOW_LOGITS[number]
     head.find_near(logits)
-    head.rest(sum(logits), sum(logits) + _SUM_KEY**2)
-    head.key[_OUTSIDE, arch.ONE] = _SUM_KEY * _ONE
+    head.rest(sum(logits), sum(logits) + arch.SUM_KEY**2)
+    head.key[_OUTSIDE, arch.ONE] = arch.SUM_KEY * _ONE
     total = arch.window(number, matching.MOST_DISTANCE).sum().item()
     head.carry((arch.HIT + number, arch.WINDOW + number, total / matching.POOL_SCALE))
 
 
-def _set_sums(head: Head, role: int, share: float, paths: dict[int, int]) -> None:
-    """Let the closing token average over a role's words and a start that weighs `share` words."""
-    head.key[_INSIDE, role], head.key[_INSIDE, arch.VISUAL] = _SUM_KEY, -_SUM_KEY
-    head.key[_OUTSIDE, role], head.key[_OUTSIDE, arch.VISUAL] = -_SUM_KEY, _SUM_KEY
+def _set_sums(head: Head, role: int, tilt: float, paths: dict[int, int]) -> None:
+    """Let the closing token average over a role's words and the starts."""
+    head.key[_INSIDE, role], head.key[_INSIDE, arch.VISUAL] = arch.SUM_KEY, -arch.SUM_KEY
+    head.key[_OUTSIDE, role], head.key[_OUTSIDE, arch.VISUAL] = -arch.SUM_KEY, arch.SUM_KEY
     head.key[_SINK, arch.START] = _FAR**2
-    # gain · sin - √gain · _SUM_KEY · cos is the start's lead, in logits.
-    inside = math.sqrt(head.gain) * _SUM_KEY
-    lead = math.log(share / _ALL_STARTS)
-    angle = math.atan2(inside, head.gain) + math.asin(lead / math.hypot(inside, head.gain))
-    head.query[_INSIDE, arch.LAST] = _FAR**2 * math.cos(angle)
-    head.query[_SINK, arch.LAST] = _FAR**2 * math.sin(angle)
+    head.query[_INSIDE, arch.LAST] = _FAR**2
+    head.query[_SINK, arch.LAST] = _FAR**2 * tilt
     head.carry(*((source, target, 1.0) for source, target in paths.items()))
+
+
+def _set_pooling(head: Head, half: int, role: int) -> None:
+    """Let a role's token pool half of the look of the images that the head's keys admit."""
+    head.query[_SCORE, role] = _FAR**2
+    head.query[_SINK, role] = _FAR**2 * _POOL_TILT
+    head.key[_SCORE, (arch.LOOK_SCORE, arch.LOOK_SCORE_2)[half]] = 1.0
+    width = arch.LOOK_DIMS // 2
+    head.carry(*((d, d, 1.0) for d in _LOOK[half * width : (half + 1) * width]))
+
+
+def _set_likeness(head: Head) -> None:
+    """Let the closing token compare what it has seen with what the document's marker has."""
+    # Nothing else shall be left of its query, nor of the marker's key.
+    head.query[:, arch.LAST] = -arch.CONSTANT * head.query[:, arch.ONE]
+    head.key[:, arch.DOCUMENT_MARK] = -arch.CONSTANT * head.key[:, arch.ONE]
+    for here, seen in zip(_CODE, _LOOK, strict=False):
+        head.query[here, seen] = head.key[here, seen] = 1.0
+    head.key[_INSIDE, arch.DOCUMENT_MARK] = 1.0
+    head.key[_SCORE, arch.LAST] = _FAR
+    head.query[_SINK, arch.LAST] = arch.LOOK_TILT
+    head.query[_KEY_REST, arch.LAST] = -arch.LOOK_REST
+    head.key[_SINK, arch.START] = _FAR**2
+    head.carry((arch.DOCUMENT_MARK, _FEATURES[matching.LIKENESS], 1.0))
+
+
+def _set_visual(visual: Qwen3VLVisionModel, source: Qwen3VLVisionModel, look: LookPooling) -> None:
+    """Copy the vision tower; its mergers put out what the pooling needs."""
+    state = source.state_dict()
+    for name, value in state.items():
+        if "merger" in name and "linear_fc2" in name:
+            reduced = torch.zeros(arch.HIDDEN, *value.shape[1:])
+            reduced[arch.LOOK] = look.features @ value
+            reduced[[arch.LOOK_SCORE, arch.LOOK_SCORE_2]] = look.scores @ value
+            state[name] = reduced
+    visual.load_state_dict(state)
+    bias = visual.merger.linear_fc2.bias
+    bias[arch.ONE], bias[arch.VISUAL] = arch.CONSTANT, 1.0
+    bias[[arch.LOOK_SCORE, arch.LOOK_SCORE_2]] += FIRST_SCORE
 
 
 def _set_best_window(head: Head, number: int) -> None:
@@ -311,8 +360,8 @@ def _set_best_window(head: Head, number: int) -> None:
     head.key[_SCORE, window] = 1.0
     head.key[_SCORE, arch.ONE] = -2 * _NO_MATCH * _ONE
     head.key[_SCORE, arch.MATCH] = head.key[_SCORE, arch.IN_DOCUMENT] = _NO_MATCH
-    start_logit = -math.log(_ALL_STARTS) / head.gain
-    head.key[_SCORE, arch.START] = 2 * _NO_MATCH + start_logit
+    # The start behind the document, and no other.
+    head.key[_SCORE, arch.START] = _NO_MATCH
     head.key[_KEY_REST, arch.ONE] = _ONE
     head.carry((window, _FEATURES[matching.BEST + number], 1.0))
 

@@ -75,7 +75,13 @@ export async function call(path, options = {}) {
 }
 
 async function getJson(path, options) {
-  return (await call(path, options)).json();
+  const response = await call(path, options);
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(response.status, "internal", ""); // cut off, or a proxy's page
+  }
 }
 
 function parameters(values) {

@@ -17,10 +17,11 @@ import { createThemeSwitch } from "./theme.js";
 import { createViewer } from "./viewer.js";
 
 const READY_S = 5;
+const LONGEST_Q = 2000; // of the words to mark in a page, as its route takes them
 
 const images = []; // screenshots of this visit, by the number that history keeps
 let count = null; // documents indexed, once known
-let lastQuery = readAddress(); // the search behind the documents
+let lastQuery = { ...readAddress(), view: "", page: "", tenant: "" }; // the search behind the documents
 let notice = null;
 
 createLanguageSwitch();
@@ -105,7 +106,7 @@ function remember() {
 }
 
 function openPage(pageId, { tenant = "", scores = null, q = form.value().text } = {}) {
-  viewer.show(pageId, { tenant, q, scores });
+  viewer.show(pageId, { tenant, q: q.slice(0, LONGEST_Q), scores });
 }
 
 function askWithImage(file) {

@@ -29,7 +29,8 @@ export function hitCard(hit, { address, open, addTag, onlyDocument, signal }) {
     event.preventDefault();
     open(hit);
   };
-  const link = el("a", { class: "hit-link", href: address, click: openHit }, name);
+  const label = `${name}, ${t("pageNumber", hit.page)}`;
+  const link = el("a", { class: "hit-link", href: address, "aria-label": label, click: openHit }, name);
   const where = el("p", { class: "hit-where" }, el("b", {}, t("pageNumber", hit.page)));
   if (hit.title) where.append(el("span", { title: hit.source }, hit.source));
   where.append(iconButton("only", t("onlyDocument"), () => onlyDocument(hit.doc_id, name)));

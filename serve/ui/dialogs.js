@@ -31,17 +31,24 @@ export async function askKey(refused) {
   return given ? byId("key-value").value.trim() : null;
 }
 
-/** Text for screen readers only. */
+/** Text for screen readers only; what is outside an open dialog is not read. */
 export function announce(text) {
-  byId("live").textContent = text;
+  const live = document.querySelector("dialog:modal .live") ?? byId("live");
+  live.textContent = text;
 }
 
 /** News in the corner; read aloud too. */
 export function toast(text, { failed = false } = {}) {
-  const gone = () => note.remove();
+  const toasts = byId("toasts");
+  const gone = () => {
+    note.remove();
+    if (!toasts.childElementCount) toasts.hidePopover();
+  };
   const note = el("div", { class: failed ? "toast failed" : "toast" }, el("p", {}, text));
   note.append(iconButton("close", t("close"), gone));
-  byId("toasts").append(note);
+  toasts.append(note);
+  if (toasts.matches(":popover-open")) toasts.hidePopover();
+  toasts.showPopover(); // anew, so that it lies above a dialog opened since
   announce(text);
   if (!failed) setTimeout(gone, TOAST_S * 1000);
 }

@@ -8,9 +8,26 @@ import { onLanguage, t } from "./language.js";
 
 const STORED = "quire-jobs"; // running ones, so that a reload picks them up again
 const ENDED = ["succeeded", "failed", "lost"];
+const MOST_FILES = 50; // in one upload; more become several jobs
+const MOST_BYTES = 200 * 1024 ** 2;
 
-function isPdf(file) {
-  return file.type === "application/pdf" || /\.pdf$/i.test(file.name);
+function isDocument(file) {
+  return /\.(pdf|png|jpe?g|tiff?|webp)$/i.test(file.name) || file.type === "application/pdf";
+}
+
+/** Files in their order, in uploads that a server takes; a file too big for one goes alone. */
+function toUploads(files) {
+  const uploads = [];
+  let bytes = Infinity;
+  for (const file of files) {
+    bytes += file.size;
+    if (bytes > MOST_BYTES || uploads.at(-1).length === MOST_FILES) {
+      uploads.push([]);
+      bytes = file.size;
+    }
+    uploads.at(-1).push(file);
+  }
+  return uploads;
 }
 
 /** `changed()`: documents came or changed; `running(n)`: jobs not yet ended. */
@@ -94,10 +111,12 @@ export function createJobs({ changed, running }) {
     const report = [...(job.documents ?? [])].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
     const wasOpen = node.querySelector("details")?.open ?? true;
     node.dataset.status = job.status;
+    node.classList.toggle("mixed", report.some(({ state }) => state === "failed" || state === "skipped"));
     node.replaceChildren(
       el("div", { class: "job-head" },
         el("b", { class: "job-name" }, row.label),
         el("span", { class: "job-summary" }, summary(job)),
+        ended && row.again ? el("button", { type: "button", click: row.again }, t("retry")) : null,
         ended ? iconButton("close", t("dismiss"), () => dismiss(row)) : null),
       ...(ended ? [] : [bar(job)]),
       ...(job.error ? [el("p", { class: "failed-text" }, job.error)] : []),
@@ -107,36 +126,49 @@ export function createJobs({ changed, running }) {
         : []));
   }
 
+  async function send(row, files) {
+    row.tags ??= byId("upload-tags").value.trim();
+    try {
+      const job = await addDocuments(files, row.tags);
+      row.again = null;
+      update(row, { ...job, progress: {} });
+    } catch (error) {
+      const { title, text } = explain(error);
+      row.again = () => {
+        update(row, { status: "sending" });
+        send(row, files);
+      };
+      update(row, { status: "failed", error: `${title}. ${text}` });
+      return;
+    }
+    watch(row);
+  }
+
   async function watch(row) {
     try {
       await follow(row.job.job_id, (job) => update(row, job));
     } catch (error) {
       const { title, text } = explain(error);
-      const reason = error.status === 404 ? t("jobLost") : `${title} ${text}`;
+      const reason = error.status === 404 ? t("jobLost") : `${title}. ${text}`;
       update(row, { ...row.job, status: "lost", error: reason });
     }
   }
 
   onLanguage(() => rows.forEach(show));
+  addEventListener("beforeunload", (event) => {
+    if ([...rows.values()].some(({ job }) => job.status === "sending")) event.preventDefault();
+  });
 
   return {
-    /** Send files; what is no PDF is left out and said so. */
+    /** Send files, one upload after the other; what is no document is left out and said so. */
     async upload(files) {
-      const pdfs = files.filter(isPdf);
-      const others = files.filter((file) => !isPdf(file)).map(({ name }) => name);
-      if (others.length) toast(t("notPdf", others.join(", ")), { failed: true });
-      if (!pdfs.length) return;
-      const label = pdfs.length === 1 ? pdfs[0].name : t("fileCount", pdfs.length);
-      const row = addRow(label, { status: "sending" });
-      try {
-        const job = await addDocuments(pdfs, byId("upload-tags").value.trim());
-        update(row, { ...job, progress: {} });
-      } catch (error) {
-        const { title, text } = explain(error);
-        update(row, { status: "failed", error: `${title} ${text}` });
-        return;
-      }
-      await watch(row);
+      const others = files.filter((file) => !isDocument(file)).map(({ name }) => name);
+      if (others.length) toast(t("notDocument", others), { failed: true });
+      const uploads = toUploads(files.filter(isDocument)).map((batch) => {
+        const label = batch.length === 1 ? batch[0].name : t("fileCount", batch.length);
+        return [addRow(label, { status: "sending" }), batch];
+      });
+      for (const [row, batch] of uploads) await send(row, batch);
     },
     /** Follow a job that the server has already begun. */
     follow: (job, label) => watch(addRow(label, job)),

@@ -28,6 +28,7 @@ export function createQueryForm({ search }) {
   const rerank = byId("rerank");
   const modes = [...document.querySelectorAll("input[name=mode]")];
   const chosen = { mode: "", rerank: "" }; // empty: the server's default, sent as nothing
+  const defaults = { mode: "hybrid", rerank: "none" }; // Quire's own, until the server shows its
   let image = null;
   let objectUrl = "";
   let reranker = true;
@@ -96,8 +97,7 @@ export function createQueryForm({ search }) {
     target.value = "";
   });
   onLanguage(showImage);
-  showMode("hybrid");
-  rerank.checked = true;
+  showMode(defaults.mode);
 
   return {
     setImage,
@@ -113,14 +113,16 @@ export function createQueryForm({ search }) {
       image = place.image ?? null;
       chosen.mode = modes.some(({ value }) => value === place.mode) ? place.mode : "";
       chosen.rerank = reranker ? place.rerank : "";
-      showMode(chosen.mode || "hybrid");
-      rerank.checked = reranker && chosen.rerank !== "none";
+      showMode(chosen.mode || defaults.mode);
+      rerank.checked = reranker && (chosen.rerank || defaults.rerank) !== "none";
       showImage();
     },
     /** Show what the server did where nothing was chosen. */
     showUsed(used) {
-      if (!chosen.mode) showMode(used.mode);
-      if (!chosen.rerank) rerank.checked = used.rerank !== "none";
+      if (!chosen.mode) showMode((defaults.mode = used.mode));
+      if (chosen.rerank) return;
+      defaults.rerank = used.rerank;
+      rerank.checked = used.rerank !== "none";
     },
   };
 }

@@ -6,18 +6,21 @@ import { toast, explain } from "./dialogs.js";
 const TOP_K = 10;
 const MORE = 10;
 const MOST = 50;
+const PATIENCE_MS = 250;
 const RETRIES = 5; // by itself; after that a person decides
 
 /** `remember(query)`: called once for each new search, to put it into the address. */
 export function createSearch({ form, filters, results, remember, count }) {
   let running = new AbortController();
   let timer = 0;
+  let showLoading = 0;
   let topK = TOP_K;
   let retries = 0;
 
   function stop() {
     running.abort();
     clearInterval(timer);
+    clearTimeout(showLoading);
     running = new AbortController();
   }
 
@@ -42,6 +45,7 @@ export function createSearch({ form, filters, results, remember, count }) {
   }
 
   async function fail(error) {
+    clearTimeout(showLoading);
     if (error.name === "AbortError") return;
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 503 && retries < RETRIES) retryLater(error);
@@ -54,13 +58,15 @@ export function createSearch({ form, filters, results, remember, count }) {
     const query = form.value();
     if (!query.text && !query.image) return results.set("start", { count: count() });
     if (!query.text && query.mode === "text") return results.set("needsText");
-    if (!keep) results.set("loading");
+    const wait = results.kind === "hits" ? PATIENCE_MS : 0; // no flicker where the answer is quick
+    if (!keep) showLoading = setTimeout(() => results.set("loading"), wait);
     try {
       const answer = await ask(toRequest(query), query.image, signal);
+      clearTimeout(showLoading);
       if (signal.aborted) return;
       retries = 0;
       form.showUsed(answer);
-      answer.hits.forEach((hit) => hit.tags.length && filters.learn(hit));
+      answer.hits.forEach(filters.learn);
       const exhausted = answer.hits.length < topK || topK >= MOST;
       if (answer.hits.length) results.set("hits", { answer, exhausted });
       else results.set("none", { filtered: filters.any(), count: count() });

@@ -4,6 +4,10 @@ function count(number, one, many) {
   return `${number} ${number === 1 ? one : many}`;
 }
 
+function someOf(names) {
+  return names.length > 5 ? `${names.slice(0, 4).join(", ")} and ${names.length - 4} more` : names.join(", ");
+}
+
 export default {
   skip: "Skip to content",
   navigation: "Parts of the page",
@@ -106,8 +110,8 @@ export default {
   addDocuments: "Add documents",
   uploadTags: "Tags for them (optional, with commas between)",
   uploadTagsExample: "invoices, 2025",
-  chooseFiles: "Choose PDFs",
-  uploadHelp: "Or drop PDFs or whole folders anywhere on this page.",
+  chooseFiles: "Choose files",
+  uploadHelp: "PDFs or scanned pages as images. You can also drop PDFs and whole folders anywhere on this page.",
   jobs: "Uploads and reindexing",
   fileCount: (number) => `${number} files`,
   reindexOf: (name) => `Reindex: ${name}`,
@@ -129,7 +133,7 @@ export default {
   file_unchanged: "already there",
   file_skipped: "skipped",
   file_failed: "failed",
-  notPdf: (names) => `Only PDFs can be indexed; left out: ${names}`,
+  notDocument: (names) => `Only PDFs and images can be indexed. Left out: ${someOf(names)}`,
   nothingDropped: "Nothing in there to search with or to index.",
   dropImage: "Drop to search with this picture",
   dropPdf: "Drop to index these documents",

@@ -1,5 +1,9 @@
 /** 日本語の画面。 */
 
+function someOf(names) {
+  return names.length > 5 ? `${names.slice(0, 4).join("、")} ほか ${names.length - 4} 件` : names.join("、");
+}
+
 export default {
   skip: "本文へ移動",
   navigation: "画面の切り替え",
@@ -102,8 +106,8 @@ export default {
   addDocuments: "文書を追加",
   uploadTags: "付けるタグ（省略可、カンマ区切り）",
   uploadTagsExample: "請求書, 2025",
-  chooseFiles: "PDF を選ぶ",
-  uploadHelp: "この画面のどこにでも PDF やフォルダーをドロップできます。",
+  chooseFiles: "ファイルを選ぶ",
+  uploadHelp: "PDF、またはスキャンしたページの画像。PDF やフォルダーは、この画面のどこにでもドロップできます。",
   jobs: "追加と再登録の状況",
   fileCount: (number) => `${number} 個のファイル`,
   reindexOf: (name) => `再登録: ${name}`,
@@ -115,17 +119,17 @@ export default {
     `文書 ${documents_done} / ${documents} · ページ ${pages_done} / ${pages}${failures ? ` · 失敗 ${failures}` : ""}`,
   jobSucceeded: ({ indexed, unchanged, skipped, failed }) =>
     [
-      `登録 ${indexed}`, unchanged ? `登録済み ${unchanged}` : "",
+      `登録 ${indexed}`, unchanged ? `変更なし ${unchanged}` : "",
       skipped ? `対象外 ${skipped}` : "", failed ? `失敗 ${failed}` : "",
     ].filter(Boolean).join(" · "),
   jobFailed: "失敗しました",
   jobLost: "サーバーが再起動したため、この処理の情報がありません。下の一覧で登録済みの文書を確認し、残りをもう一度追加してください。",
   report: (number) => `${number} 個のファイルの結果`,
   file_indexed: "登録",
-  file_unchanged: "登録済み",
+  file_unchanged: "変更なし",
   file_skipped: "対象外",
   file_failed: "失敗",
-  notPdf: (names) => `登録できるのは PDF だけです。除いたファイル: ${names}`,
+  notDocument: (names) => `登録できるのは PDF と画像だけです。除いたファイル: ${someOf(names)}`,
   nothingDropped: "検索や登録に使えるファイルがありません。",
   dropImage: "ドロップしてこの画像で検索",
   dropPdf: "ドロップして文書を登録",

@@ -47,7 +47,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
     };
     parts.sheet = el("div", {
       class: "sheet", tabindex: "0", role: "region", autofocus: true, "aria-label": t("pageImage"),
-    }, el("div", { class: "paper", click: zoom }, parts.image), el("p", { class: "sheet-note" }));
+    }, el("div", { class: "paper" }, parts.image), el("p", { class: "sheet-note" }));
     parts.zoom = button("zoom", "zoom", zoom);
     parts.zoom.setAttribute("aria-pressed", "false");
     dialog.replaceChildren(
@@ -65,7 +65,9 @@ export function createViewer({ moved, closed, similar, neighbour }) {
           el("div", { class: "side-head" },
             el("h3", {}, t("pageText")), parts.matches, button("copy", "copyText", copyText)),
           parts.scores,
-          parts.text)));
+          parts.text)),
+      el("div", { class: "unseen live", role: "status" }));
+    parts.image.addEventListener("click", zoom);
   }
 
   async function show(pageId, { tenant = "", q = "", scores = null, replace = false } = {}) {
@@ -109,8 +111,9 @@ export function createViewer({ moved, closed, similar, neighbour }) {
   function fill(replace) {
     const { scores } = asked;
     parts.title.textContent = shown.title || shown.source;
-    parts.where.textContent = [shown.title ? shown.source : "", ...shown.tags.map((tag) => `# ${tag}`)]
-      .filter(Boolean).join("  ");
+    const facts = Object.entries(shown.metadata ?? {}).map(([name, value]) => `${name}: ${value}`);
+    const tags = shown.tags.map((tag) => `# ${tag}`);
+    parts.where.textContent = [shown.title ? shown.source : "", ...tags, ...facts].filter(Boolean).join("   ");
     parts.count.textContent = t("pageOf", shown.page, shown.pages);
     parts.previous.disabled = !shown.previous;
     parts.next.disabled = !shown.next;
