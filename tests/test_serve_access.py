@@ -107,7 +107,15 @@ def test_a_revoked_key_is_useless_at_once(server: Server, ring: KeyRing) -> None
 
 def test_wrong_keys(server: Server, ring: KeyRing) -> None:
     key, text = ring.create("", ("search",))
-    wrong = [text[:-1], text + "x", text.upper(), f"quire_{key.key_id}_", "quire__", "x", key.digest]
+    wrong = [
+        text[:-1],
+        text + "x",
+        text.upper(),
+        f"quire_{key.key_id}_",
+        "quire__",
+        "x",
+        key.digest,
+    ]
     with server.client() as client:
         for each in wrong:
             headers = {"Authorization": f"Bearer {each}"}
@@ -237,5 +245,3 @@ def test_keys_on_the_command_line(tmp_path: Path) -> None:
     quire("keys", "revoke", row["key"], *store)
     (row,) = json.loads(quire("keys", "list", "--json", *store))
     assert row["revoked"]
-
-

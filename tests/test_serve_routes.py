@@ -174,7 +174,9 @@ def test_rerank_of_images(
 ) -> None:
     url = data_url(screenshot)
     body = {"query": {"image": url}, "documents": [{"image": url, "text": "frame"}, "chair"]}
-    found = client.post("/v1/rerank", json=body).json()
+    response = client.post("/v1/rerank", json=body)
+    assert response.status_code == 200, response.text
+    found = response.json()
     expected = reranker.score(
         MultimodalInput(images=(screenshot,)),
         [MultimodalInput(text="frame", images=(screenshot,)), MultimodalInput(text="chair")],
@@ -375,8 +377,6 @@ def test_uploads_that_cannot_be(
     assert problem(response) == (400, "invalid_input")
 
 
-
-
 # Limits, errors, the edge
 
 
@@ -481,7 +481,7 @@ def test_health_readiness_metrics_and_ids(client: httpx.Client) -> None:
     assert mine.headers["x-request-id"] == "order-66"
     search(client, text="frame", rerank="cross-encoder")
     wanted = (
-        'quire_requests_total{',
+        "quire_requests_total{",
         "quire_request_seconds_bucket{",
         "quire_stage_seconds_sum{",
         "quire_queue_depth{",
@@ -500,7 +500,9 @@ def test_health_readiness_metrics_and_ids(client: httpx.Client) -> None:
 
 def test_the_page_and_its_parts_are_served(client: httpx.Client) -> None:
     page = client.get("/")
-    assert page.status_code == 200 and "script-src 'self'" in page.headers["content-security-policy"]
+    assert (
+        page.status_code == 200 and "script-src 'self'" in page.headers["content-security-policy"]
+    )
     for file in (Path(__file__).parent.parent / "serve" / "ui").iterdir():
         part = client.get(f"/ui/{file.name}")
         assert part.status_code == 200 and part.headers["x-content-type-options"] == "nosniff"

@@ -1,6 +1,7 @@
 """The Qwen3-VL configuration of quire-tiny-reranker, and what each dimension of it holds."""
 
 import math
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -107,7 +108,10 @@ def window(number: int, distances: int) -> torch.Tensor:
 def reranker_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
     """quire-tiny's configuration with this text tower; the vision tower differs in its output."""
     config = tiny_config(tokenizer)
-    config.text_config.update(
+    # Their types are not declared.
+    text: Any = config.text_config
+    vision: Any = config.vision_config
+    text.update(
         {
             "vocab_size": tokenizer.get_vocab_size(),
             "hidden_size": HIDDEN,
@@ -118,7 +122,6 @@ def reranker_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
             "head_dim": HEAD_DIM,
         }
     )
-    config.text_config.rope_parameters["rope_theta"] = ROPE_THETA
-    config.vision_config.out_hidden_size = HIDDEN
+    text.rope_parameters["rope_theta"] = ROPE_THETA
+    vision.out_hidden_size = HIDDEN
     return config
-

@@ -42,7 +42,7 @@ _EASTERN_QUESTIONS = (
     "{} 방법",
     "{}에 대해 알려줘",
 )
-_EASTERN = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+EASTERN = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 
 Ints = npt.NDArray[np.int32]
 
@@ -56,8 +56,8 @@ class Ranking:
 
 
 def query_of(text: str, rng: random.Random) -> str | None:
-    """A query that a page's text answers: words of a sentence, a span, or a question of its words."""
-    if len(_EASTERN.findall(text[:400])) > 40:
+    """A query that a page answers: words of a sentence, a span, or a question of its words."""
+    if len(EASTERN.findall(text[:400])) > 40:
         return _eastern_query(text, rng)
     kind = rng.random()
     if kind < 0.45:
@@ -82,7 +82,7 @@ def _asked(words: list[str], question: str) -> str:
 
 
 def _eastern_query(text: str, rng: random.Random) -> str | None:
-    lines = [line for line in re.split(r"[\n。]", text) if len(_EASTERN.findall(line)) >= 8]
+    lines = [line for line in re.split(r"[\n。]", text) if len(EASTERN.findall(line)) >= 8]
     if not lines:
         return None
     line = rng.choice(lines)

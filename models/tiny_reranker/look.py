@@ -1,4 +1,4 @@
-"""How alike two images look: a small pooling on the vision tower of quire-tiny, which stays as it is.
+"""How alike two images look: a small pooling on the frozen vision tower of quire-tiny.
 
 Every visual token gets LOOK_DIMS features and two scores; each half of the features is pooled by
 its own score. The text tower computes the same (see `circuit.py`), at the document's marker for
@@ -6,12 +6,12 @@ the query's images and in the closing token for the document's.
 """
 
 import logging
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -69,7 +69,8 @@ class LookPooling(nn.Module):
         length = (document.square().sum(-1) + arch.LOOK_TILT**2 + arch.LOOK_REST**2).sqrt()
         query = query / (query.square().sum(-1, keepdim=True) + 1.0).sqrt()
         logits = arch.SUM_GAIN * ((query * document).sum(-1) - arch.LOOK_TILT) / length
-        return (logits - np.log(arch.STARTS)).sigmoid()
+        weight: torch.Tensor = (logits - math.log(arch.STARTS)).sigmoid()
+        return weight
 
 
 @torch.inference_mode()
@@ -92,7 +93,8 @@ def _tokens(visual: nn.Module, image: Grey) -> torch.Tensor:
     pixels = grey.expand(-1, 3, 2, 256).flatten(1)
     grid = torch.tensor([[1, image.shape[0] // 16, image.shape[1] // 16]])
     seen = visual(pixels, grid_thw=grid)
-    return (seen.pooler_output + seen.deepstack_features[0]).half()
+    tokens: torch.Tensor = seen.pooler_output + seen.deepstack_features[0]
+    return tokens.half()
 
 
 def train_look(
@@ -148,5 +150,3 @@ def _cycle(count: int, seed: int) -> Iterator[int]:
     rng = random.Random(seed)
     while True:
         yield from rng.sample(range(count), count)
-
-

@@ -4,21 +4,14 @@ The same function as the circuit's (see `circuit.py`), but a thousand pairs take
 all that is learned of words is learned here, with gradients.
 """
 
-import logging
 import math
-import random
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from models.tiny_reranker import architecture as arch
-from models.tiny_reranker.candidates import CANDIDATES, Ranking
-from models.tiny_reranker.matches import Matches, collect
-
-log = logging.getLogger(__name__)
+from models.tiny_reranker.matches import Matches
 
 MOST_DISTANCE = 4096
 MATCH_UNITS = 24
@@ -27,7 +20,7 @@ POOL_SCALE = 40.0
 DOCUMENT_SINK = arch.sink_words(arch.DOCUMENT_TILT)
 QUERY_SINK = arch.sink_words(arch.QUERY_TILT)
 # Features are brought to about 1 for the MLP; the last three are the best windows.
-FEATURE_GAINS = (400.0, 200.0, 8.0, 100.0, 100.0, 100.0, 400.0, *(4.0,) * len(arch.WINDOW_LOGITS), 1.0)
+FEATURE_GAINS = (400.0, 200.0, 8.0, *(100.0,) * 3, 400.0, *(4.0,) * len(arch.WINDOW_LOGITS), 1.0)
 FEATURES = len(FEATURE_GAINS)
 BEST = 7
 LIKENESS = BEST + len(arch.WINDOW_LOGITS)
@@ -96,8 +89,8 @@ class Matcher(nn.Module):
         looked = functional.pad(there, (0, 1), value=True)
         best = []
         for number in range(len(self.windows)):
-            kernel = torch.cat([self.windows[number][far] * causal, self.windows[number][end][:, None]], 1)
-            # (B, P + 1, P)
+            window = self.windows[number]
+            kernel = torch.cat([window[far] * causal, window[end][:, None]], 1)  # (B, P + 1, P)
             inside = (kernel @ out[..., 2 + number, None])[..., 0] / POOL_SCALE
             logits = POOL_GAIN * inside / (1 + inside.square()).sqrt()
             logits = logits.masked_fill(~looked, -torch.inf)
@@ -137,7 +130,7 @@ def _match_start(
     gates = torch.randn(MATCH_UNITS, states, generator=generator) * 2.0
     ups = torch.randn(MATCH_UNITS, 3, generator=generator) * 0.3
     downs = torch.randn(outputs, MATCH_UNITS, generator=generator) * 0.02
-    starts = [((6.0, 0.0, 0.0, -2.0), [0])]
+    starts: list[tuple[tuple[float, ...], list[int]]] = [((6.0, 0.0, 0.0, -2.0), [0])]
     if states == 5:
         starts = [((1.0, 6.0, 0.0, 0.0, -3.0), [0])]
     elif outputs > 1:
@@ -150,113 +143,3 @@ def _match_start(
         downs[:, unit] = 0.0
         downs[targets, unit] = 1 / sharp
     return gates, ups, downs
-
-
-def idf_weights(rankings: Sequence[Ranking], vocab_size: int) -> torch.Tensor:
-    """(V,) inverse document frequencies in a sample of the documents, about 1."""
-    seen = np.zeros(vocab_size)
-    documents = [document for ranking in rankings[::7] for document in ranking.documents[:4]]
-    for document in documents:
-        seen[np.unique(document)] += 1
-    idf = torch.from_numpy(np.log((len(documents) + 1) / (seen + 0.5))).float()
-    return idf.clamp(min=0.05) / 6.0
-
-
-def train_matcher(
-    rankings: Sequence[Ranking],
-    vocab_size: int,
-    epochs: int,
-    seed: int,
-    batch: int = 32,
-    lr: float = 0.005,
-    noise: float = 0.01,
-) -> Matcher:
-    """All weights by Adam, on words alone. Features are off by `noise`, as they are in bfloat16."""
-    rng = random.Random(seed)
-    torch.manual_seed(seed)
-    matcher = Matcher(idf_weights(rankings, vocab_size), seed)
-    ordered = sorted(rankings, key=lambda ranking: len(ranking.query))
-    batches = [
-        collect(ordered[first : first + batch])
-        for first in range(0, len(ordered) - batch + 1, batch)
-    ]
-    optimiser = torch.optim.Adam(matcher.parameters(), betas=(0.9, 0.99))
-    steps = epochs * len(batches)
-    order = [number for _ in range(epochs) for number in rng.sample(range(len(batches)), len(batches))]
-    running = None
-    for step, number in enumerate(order):
-        for group in optimiser.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 50, 1.02 - step / steps)
-        features = matcher.features(batches[number])
-        features = features * (1 + noise * torch.randn_like(features))
-        scores = matcher.score(features).view(batch, -1)
-        loss = ranking_loss(scores)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(matcher.parameters(), 5.0)
-        optimiser.step()
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        if step % 100 == 0 or step == steps - 1:
-            log.info("matcher step %d of %d: loss %.3f", step, steps, running)
-    return matcher
-
-
-def ranking_loss(scores: torch.Tensor) -> torch.Tensor:
-    """(Q, CANDIDATES) logits, the answer first: softmax over candidates, and logistic for 0.5.
-
-    Answers weigh `CANDIDATES / 6` times as much in the latter.
-    """
-    target = torch.zeros_like(scores)
-    target[:, 0] = 1.0
-    weight = torch.tensor(CANDIDATES / 6)
-    loss = functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long))
-    return loss + functional.binary_cross_entropy_with_logits(scores, target, pos_weight=weight)
-
-
-def train_score(
-    matcher: Matcher,
-    rankings: Sequence[Ranking],
-    likeness: tuple[torch.Tensor, torch.Tensor],
-    steps: int,
-    seed: int,
-    batch: int = 128,
-    lr: float = 0.003,
-    noise: float = 0.01,
-) -> None:
-    """The last MLP again, in place, on queries of words, of an image, and of both.
-
-    `likeness` holds samples of how alike screenshots are to their own page, and to other pages.
-    """
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        parts = [matcher.features(collect(rankings[i : i + 32])) for i in range(0, len(rankings), 32)]
-        words = torch.cat(parts).view(len(rankings), CANDIDATES, FEATURES)
-        # A query without words: nothing but the marker in it, and no match.
-        image = torch.zeros(FEATURES)
-        image[5] = FEATURE_GAINS[5] / (QUERY_SINK + 1)
-    own, others = likeness
-    parameters = [*matcher.gate.parameters(), *matcher.up.parameters(), *matcher.down.parameters()]
-    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99))
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 50, 1.02 - step / steps)
-        features = words[torch.randint(len(words), (batch,))].clone()
-        kind = torch.rand(batch)
-        only_image, any_image = kind < 0.2, kind < 0.4
-        lengths = features[only_image][..., 2].clone()
-        features[only_image] = image
-        features[only_image, :, 2] = lengths
-        alike = others[torch.randint(len(others), (batch, CANDIDATES))]
-        alike[:, 0] = own[torch.randint(len(own), (batch,))]
-        features[..., LIKENESS] = torch.where(any_image[:, None], alike, features[..., LIKENESS])
-        features = features * (1 + noise * torch.randn_like(features))
-        scores = matcher.score(features.flatten(0, 1)).view(batch, CANDIDATES)
-        loss = sum(
-            (ranking_loss(scores[chosen]) * chosen.float().mean())
-            for chosen in (only_image, any_image & ~only_image, ~any_image)
-        )
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        if step % 200 == 0 or step == steps - 1:
-            log.info("score step %d of %d: loss %.3f", step, steps, loss.item())

@@ -1,7 +1,7 @@
 """Reproduce quire-tiny-reranker: `python -m models.tiny_reranker.train --cache DIR --out DIR`.
 
-Packages → page images → look; texts → libraries of training manuals → matcher; checkpoint. The cache is that of
-`models.tiny.train`, whose tokenizer and vision tower this reranker shares.
+Packages → page images → look; texts → libraries of training manuals → matcher; checkpoint. The
+cache is that of `models.tiny.train`, whose tokenizer and vision tower this reranker shares.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from models.tiny.images import render_all
 from models.tiny.train import TRAIN_PAGES, load_table
 from models.tiny_reranker import circuit
 from models.tiny_reranker.candidates import Libraries, Ranking
+from models.tiny_reranker.learning import train_matcher, train_score
 from models.tiny_reranker.look import LookPooling, likeness, look_pairs, train_look
-from models.tiny_reranker.matcher import Matcher, train_matcher, train_score
+from models.tiny_reranker.matcher import Matcher
 from models.tiny_reranker.tokenizer import reranker_tokenizer
 
 log = logging.getLogger(__name__)

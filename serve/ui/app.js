@@ -10,6 +10,7 @@ import { createFilters } from "./filters.js";
 import { createJobs } from "./jobs.js";
 import { createKeys } from "./keys.js";
 import { createLanguageSwitch, onLanguage, t } from "./language.js";
+import { documentName } from "./naming.js";
 import { createQueryForm } from "./query.js";
 import { createResults } from "./results.js";
 import { createSearch } from "./search.js";
@@ -81,7 +82,7 @@ const documents = createDocuments({
   open: (document) => openPage(`${document.doc_id}:1`, { tenant: document.tenant, q: "" }),
   only(document) {
     showView("search");
-    filters.only(document.doc_id, document.title || document.source);
+    filters.only(document.doc_id, documentName(document));
     form.focus();
   },
   reindexing: (job, label) => jobs.follow(job, label),

@@ -3,26 +3,33 @@
 import { el, iconButton, marked } from "./element.js";
 import { lazyImage } from "./images.js";
 import { formatNumber, t } from "./language.js";
+import { documentName, fileBeside } from "./naming.js";
 
 const WIDTH_PX = 320;
+const LEAST = 0.001; // of a score; what is less is not told apart
 export const SCORES = ["rerank", "fused", "dense", "text"]; // the last one to rank goes first
 
 /** Scores as a list of terms; the one that ranked stands out, missing ones are left out. */
 export function scoreList(scores) {
   const given = SCORES.filter((name) => typeof scores?.[name] === "number");
   return el("dl", { class: "scores", "aria-label": t("scores") }, given.map((name, at) =>
-    el("div", { class: at ? "score" : "score ranking", title: t(`${name}Score`), "data-score": name },
+    el("div", { class: at ? "score" : "score ranking", title: scoreTitle(name, scores[name]), "data-score": name },
       el("dt", {}, t(`${name}Name`)),
       el("dd", {}, formatScore(scores[name])))));
 }
 
+function scoreTitle(name, score) {
+  return `${t(`${name}Score`)} (${Number(score.toPrecision(5))})`;
+}
+
 function formatScore(score) {
+  if (Math.abs(score) < LEAST) return `< ${formatNumber(LEAST)}`;
   return formatNumber(score, { maximumSignificantDigits: 3, minimumSignificantDigits: 2 });
 }
 
 /** `address`: what the page's own address is; `open`, `addTag`, `onlyDocument`: what buttons do. */
 export function hitCard(hit, { address, open, addTag, onlyDocument, signal }) {
-  const name = hit.title || hit.source;
+  const name = documentName(hit);
   const alt = t("imageOfPage", hit.page, hit.source);
   const openHit = (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a tab of its own
@@ -32,7 +39,7 @@ export function hitCard(hit, { address, open, addTag, onlyDocument, signal }) {
   const label = `${name}, ${t("pageNumber", hit.page)}`;
   const link = el("a", { class: "hit-link", href: address, "aria-label": label, click: openHit }, name);
   const where = el("p", { class: "hit-where" }, el("b", {}, t("pageNumber", hit.page)));
-  if (hit.title) where.append(el("span", { title: hit.source }, hit.source));
+  if (fileBeside(hit)) where.append(el("span", { title: hit.source }, hit.source));
   where.append(iconButton("only", t("onlyDocument"), () => onlyDocument(hit.doc_id, name)));
   const tags = hit.tags.map((tag) =>
     el("li", {}, el("button", {

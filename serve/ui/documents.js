@@ -4,6 +4,7 @@ import { deleteDocument, listDocuments, reindexDocument } from "./api.js";
 import { announce, confirm, explain, toast } from "./dialogs.js";
 import { byId, el, iconButton } from "./element.js";
 import { formatDate, formatNumber, onLanguage, t } from "./language.js";
+import { documentName, fileBeside } from "./naming.js";
 import { download } from "./viewer.js";
 
 const LISTED = 50;
@@ -56,13 +57,9 @@ export function createDocuments({ open, only, reindexing, counted }) {
     timer = setTimeout(load, seconds * 1000);
   }
 
-  function name(document) {
-    return document.title || document.source;
-  }
-
   async function remove(document, row) {
     const sure = await confirm({
-      title: t("deleteTitle"), text: t("deleteText", name(document), document.pages),
+      title: t("deleteTitle"), text: t("deleteText", documentName(document), document.pages),
       action: t("delete"), danger: true,
     });
     if (!sure) return;
@@ -72,7 +69,7 @@ export function createDocuments({ open, only, reindexing, counted }) {
       toast(`${explain(problem).title} ${explain(problem).text}`, { failed: true });
       return;
     }
-    toast(t("deleted", name(document)));
+    toast(t("deleted", documentName(document)));
     const next = row.nextElementSibling ?? row.previousElementSibling;
     const focused = next?.dataset.document;
     await load();
@@ -82,20 +79,20 @@ export function createDocuments({ open, only, reindexing, counted }) {
 
   async function reindex(document) {
     const sure = await confirm({
-      title: t("reindexTitle"), text: t("reindexText", name(document)), action: t("reindex"),
+      title: t("reindexTitle"), text: t("reindexText", documentName(document)), action: t("reindex"),
     });
     if (!sure) return;
     try {
       const job = await reindexDocument(document);
-      reindexing(job, t("reindexOf", name(document)));
-      toast(t("reindexStarted", name(document)));
+      reindexing(job, t("reindexOf", documentName(document)));
+      toast(t("reindexStarted", documentName(document)));
     } catch (problem) {
       toast(`${explain(problem).title} ${explain(problem).text}`, { failed: true });
     }
   }
 
   function rowOf(document) {
-    const label = name(document);
+    const label = documentName(document);
     const pages = document.pages ?? 0;
     const openable = document.status === "indexed" && pages > 0;
     const title = openable
@@ -107,14 +104,14 @@ export function createDocuments({ open, only, reindexing, counted }) {
     }, text));
     row.append(
       el("th", { scope: "row", class: "name" }, title,
-        document.title ? el("span", { class: "note" }, document.source) : null,
+        fileBeside(document) ? el("span", { class: "note" }, document.source) : null,
         document.error ? el("span", { class: "failed-text" }, document.error) : null),
       el("td", { class: "number" }, formatNumber(pages), el("span", { class: "unit" }, t("pagesUnit", pages))),
       el("td", {}, el("span", { class: `status ${document.status}` }, t(STATUSES[document.status] ?? "statusIndexing"))),
       el("td", {}, el("ul", { class: "tags" }, (document.tags ?? []).map(tag))),
       el("td", { class: "day" }, document.ingested_at ? formatDate(document.ingested_at) : ""),
       el("td", { class: "row-actions" },
-        iconButton("search", t("searchInThis", label), () => only(document)),
+        openable ? iconButton("search", t("searchInThis", label), () => only(document)) : null,
         iconButton("download", t("downloadThis", label), () => download(document)),
         iconButton("reindex", t("reindexThis", label), () => reindex(document)),
         iconButton("delete", t("deleteThis", label), () => remove(document, row), { class: "plain delete" })));

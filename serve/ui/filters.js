@@ -4,6 +4,7 @@ import { getDocument, listDocuments } from "./api.js";
 import { explain } from "./dialogs.js";
 import { byId, el, icon } from "./element.js";
 import { onLanguage, t } from "./language.js";
+import { documentName } from "./naming.js";
 
 const LISTED = 100;
 const TYPING_S = 0.25;
@@ -74,7 +75,7 @@ export function createFilters({ search }) {
     byId("filter-tags").replaceChildren(...wanted.map((tag) =>
       choice(tag, tags.includes(tag), () => setTags(flip(tags, tag)))));
     byId("filter-documents").replaceChildren(...listed.map((document) =>
-      choice(document.title || document.source, documents.includes(document.doc_id),
+      choice(documentName(document), documents.includes(document.doc_id),
         () => setDocuments(flip(documents, document.doc_id)), document.source)));
     if (!listed.length) {
       byId("filter-documents").append(el("li", { class: "note" }, t("noDocumentFound")));
@@ -97,7 +98,7 @@ export function createFilters({ search }) {
   }
 
   function learn(document) {
-    names.set(document.doc_id, document.title || document.source);
+    names.set(document.doc_id, documentName(document));
     for (const tag of document.tags) knownTags.add(tag);
   }
 

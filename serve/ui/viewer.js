@@ -5,6 +5,7 @@ import { announce, explain, toast } from "./dialogs.js";
 import { byId, el, iconButton, marked } from "./element.js";
 import { loadImage } from "./images.js";
 import { onLanguage, t } from "./language.js";
+import { documentName, fileBeside } from "./naming.js";
 import { scoreList } from "./card.js";
 
 const STEP_PX = 400; // widths asked for, so that few sizes are made
@@ -110,10 +111,10 @@ export function createViewer({ moved, closed, similar, neighbour }) {
 
   function fill(replace) {
     const { scores } = asked;
-    parts.title.textContent = shown.title || shown.source;
+    parts.title.textContent = documentName(shown);
     const facts = Object.entries(shown.metadata ?? {}).map(([name, value]) => `${name}: ${value}`);
     const tags = shown.tags.map((tag) => `# ${tag}`);
-    parts.where.textContent = [shown.title ? shown.source : "", ...tags, ...facts].filter(Boolean).join("   ");
+    parts.where.textContent = [fileBeside(shown), ...tags, ...facts].filter(Boolean).join("   ");
     parts.count.textContent = t("pageOf", shown.page, shown.pages);
     parts.previous.disabled = !shown.previous;
     parts.next.disabled = !shown.next;
