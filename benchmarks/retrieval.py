@@ -33,8 +33,9 @@ from cluster.milvus import MilvusStore, open_store
 from cluster.settings import Settings, load_settings
 from jobs.pdf import Renderer, RenderLimits, RenderTarget
 from models.embedder import Qwen3VLEmbedder
-from models.inputs import EncodedInput, MultimodalInput
+from models.inputs import MultimodalInput
 from models.options import EmbedderOptions
+from models.prompts import EncodedInput
 from models.registry import ModelSpec
 from models.retrieval import Retriever, local_first_stage
 from models.tiny.augment import screenshot

@@ -146,7 +146,7 @@ def _fill(settings: Settings, pages: int) -> list[str]:
     options = EmbedderOptions.from_settings(settings, has_gpu=False)
     fingerprint = options.fingerprint(options.resolved_precision)
     rng = random.Random(1)
-    queries = []
+    queries: list[str] = []
     with open_store(settings) as store, CONSOLE.status(f"writing {pages} pages"):
         store.open_collection(fingerprint)
         fill(store, 0, pages, fingerprint.dimension)
@@ -400,16 +400,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON lines instead of a table")
     args = parser.parse_args()
     table = Table("section", "what", "measured", "promised", title=f"{args.pages} pages")
-    with tempfile.TemporaryDirectory(prefix="quire-benchmark-") as folder:
-        with service(args.pages, folder) as running:
-            for name in args.only.split(","):
-                for row in SECTIONS[name](running):
-                    verdict = {True: "met", False: "MISSED", None: ""}[row.held]
-                    table.add_row(row.section, row.what, row.measured, verdict)
-                    if args.json:
-                        print(json.dumps(vars(row), ensure_ascii=False), flush=True)
-                    else:
-                        CONSOLE.print(f"{row.section}: {row.what}: {row.measured} {verdict}")
+    with (
+        tempfile.TemporaryDirectory(prefix="quire-benchmark-") as folder,
+        service(args.pages, folder) as running,
+    ):
+        for name in args.only.split(","):
+            for row in SECTIONS[name](running):
+                verdict = {True: "met", False: "MISSED", None: ""}[row.held]
+                table.add_row(row.section, row.what, row.measured, verdict)
+                if args.json:
+                    print(json.dumps(vars(row), ensure_ascii=False), flush=True)
+                else:
+                    CONSOLE.print(f"{row.section}: {row.what}: {row.measured} {verdict}")
     if not args.json:
         CONSOLE.print(table)
 

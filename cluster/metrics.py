@@ -14,7 +14,7 @@ import ray
 from ray.util import metrics
 
 SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30]
-TOKENS = [64, 256, 1024, 4096, 16_384]
+TOKENS = [64.0, 256.0, 1024.0, 4096.0, 16_384.0]
 SCRAPE_TIMEOUT_S = 3.0
 OURS = "ray_quire_"  # Ray puts its name before ours
 PASSED_ON = (OURS, "ray_serve_")

@@ -121,9 +121,11 @@ class MilvusStore:
 
         Raises InvalidInput where a collection of that name is not Quire's.
         """
-        if not _guard(lambda: self._client.has_collection(self._pages)):
+        if not _guard(
+            lambda: self._client.has_collection(self._pages, timeout=self.address.timeout_s)
+        ):
             return None
-        described = _guard(lambda: self._client.describe_collection(self._pages))
+        described = _guard(lambda: self._client.describe_collection(self._pages, timeout=timeout_s))
         try:
             return Fingerprint.from_json(described["description"])
         except (ValueError, TypeError) as error:

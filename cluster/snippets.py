@@ -3,6 +3,11 @@
 from cluster.terms import runs, to_terms
 
 STEP_CHARS = 20
+# Words that are on every page: to mark them would hide the others.
+COMMON_WORDS = frozenset(
+    """a an and are as at be but by for from has have in is it its not of on or that the their this
+    to was were what when where which who will with""".split()
+)
 
 
 def snippet(text: str, query: str, *, chars: int) -> str:
@@ -22,6 +27,7 @@ def snippet(text: str, query: str, *, chars: int) -> str:
 def matches(text: str, query: str) -> list[tuple[int, int]]:
     """Character ranges [start, end) of a text that a query's terms match, in order, apart."""
     wanted = set(to_terms(query).split())
+    wanted = wanted - COMMON_WORDS or wanted
     found: list[tuple[int, int]] = []
     for start, run in runs(text) if wanted else ():
         terms = to_terms(run).split()

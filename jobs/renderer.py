@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import resource
 import signal
 import sys
@@ -112,7 +113,11 @@ def answer(request: Header, document: OpenDocument) -> Reply:
         if "alloc" in str(error):  # MuPDF: "malloc (100 bytes) failed"
             return _out_of_memory(), []
         message = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        message = _OUR_NAME.sub("it", message)
         return _failure("corrupt", f"it cannot be read ({message}): export or copy it again"), []
+
+
+_OUR_NAME = re.compile(r"(file )?'?/dev/fd/\d+'?")  # what an opened document is called here
 
 
 def _render(reader: Reader, number: int, target: RenderTarget, deadline: float) -> Reply:

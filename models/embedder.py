@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from models.batching import pack, plan_batches
-from models.inputs import EncodedInput, InputEncoder, MultimodalInput
+from models.inputs import InputEncoder, MultimodalInput
 from models.loading import load_checkpoint
 from models.options import EmbedderOptions
 from models.pooling import pool, unit_vectors
+from models.prompts import EncodedInput
 from models.qwen3_vl import PackedQwen3VL
 from models.registry import registry
 

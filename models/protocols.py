@@ -6,7 +6,8 @@ from typing import Protocol
 import numpy as np
 
 from cluster.core import Fingerprint
-from models.inputs import EncodedInput, MultimodalInput
+from models.inputs import MultimodalInput
+from models.prompts import EncodedInput
 from models.registry import ModelSpec
 
 

@@ -51,7 +51,8 @@ class PackedQwen3VL:
     def forward(self, batch: PackedBatch, rows: np.ndarray | None = None) -> torch.Tensor:
         """Last hidden states after the final norm, [rows, d]; all tokens where `rows` is None.
 
-        `rows` are `batch.end_rows`, the last token of each input: only these pass through the last layer's queries and MLP.
+        `rows` are `batch.end_rows`, the last token of each input: only these pass through the last
+        layer's queries and MLP.
         """
         device = self.device
         layout = _Layout.of(batch, device)

@@ -11,6 +11,7 @@ from models.inputs import MultimodalInput
 from models.loading import load_checkpoint, output_rows
 from models.options import RerankerOptions
 from models.pairs import EncodedGroup, PairEncoder
+from models.prompts import EncodedInput
 from models.qwen3_vl import PackedQwen3VL
 from models.registry import registry
 
@@ -72,7 +73,8 @@ class Qwen3VLReranker:
 
 def pack_groups(groups: Sequence[EncodedGroup]) -> PackedBatch:
     """Groups end to end: each prefix once, and behind it the branches that continue it."""
-    segments, prefixes = [], []
+    segments: list[EncodedInput] = []
+    prefixes: list[int | None] = []
     for group in groups:
         shared = None
         if group.prefix is not None:

@@ -6,6 +6,7 @@ when it starts: an ingest that is run again goes on where it stopped.
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,8 @@ class IndexerDeployment:
             return job is None or job.version > seen or job.is_over
 
         async with self._changed:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait_for(is_news), wait_s)
-            except TimeoutError:
-                pass
         return self._jobs.get(job_id)
 
     async def check_health(self) -> None:

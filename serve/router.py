@@ -5,20 +5,14 @@ What it can do is here; how HTTP asks for it is in web.py and the routes. Not co
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from cluster.core import Document, Page, Query
-from cluster.errors import (
-    InvalidInput,
-    NotFound,
-    QuireError,
-    StoreUnavailable,
-)
+from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
 from cluster.milvus import MilvusStore
 from cluster.page_images import PageImages
@@ -37,6 +31,7 @@ from serve.reranker import Scored
 from serve.tracing import Trace
 from serve.uploads import Uploads
 
+T = TypeVar("T")
 READY_TIMEOUT_S = 2.0
 SECONDS_READY = 5.0  # how long a good answer of a model is believed
 
@@ -220,7 +215,7 @@ class Router:
         self._ready_until[handle.name] = time.monotonic() + SECONDS_READY
         return "ok"
 
-    async def _watched(self, work: Any) -> Any:
+    async def _watched(self, work: Awaitable[T]) -> T:
         """Wait for work with the store; where that is down the link is told at once."""
         try:
             return await work
@@ -245,8 +240,3 @@ def parse_page_id(text: str) -> tuple[str, int]:
     if not colon or not page.isascii() or not page.isdigit() or not 0 < int(page) < 2**31:
         raise InvalidInput(f"{text[:80]!r} is not a page id: expected {{document id}}:{{page}}")
     return doc_id, int(page)
-
-
-def original_file(document: Document) -> Path | None:
-    """Where a document's bytes lie on this machine; None where they lie elsewhere."""
-    return None if "://" in document.source else Path(document.source)

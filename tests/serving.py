@@ -56,11 +56,11 @@ def server(indexed: tuple[Path, Path]) -> Iterator[Server]:
 def running(library: Path, store: Path, *flags: str, **environment: str) -> Iterator[Server]:
     """`quire serve` in a process of its own until the context is left."""
     port = free_port()
+    to_store = ("--store", str(store))
     log = store.parent / f"serve-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "quire", "serve", "--store", str(store), "--port", str(port)]
-            + list(flags),
+            [sys.executable, "-m", "quire", "serve", "--port", str(port), *to_store, *flags],
             cwd=store.parent,
             stdout=out,
             stderr=out,

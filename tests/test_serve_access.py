@@ -151,9 +151,9 @@ def test_every_route_to_somebody_elses_document_is_closed(tenants: dict[str, Ten
             response = client.request(method, url, params=params)
             assert response.status_code in (403, 404), (method, url, tenant)
             assert b"secret" not in response.content
-    for tenant in tenants.values():
-        assert tenant.client.get(f"/v1/documents/{tenant.doc_id}").json()["status"] == "indexed"
-        assert tenant.client.get(f"/v1/pages/{tenant.doc_id}:1/image").status_code == 200
+    for own in tenants.values():
+        assert own.client.get(f"/v1/documents/{own.doc_id}").json()["status"] == "indexed"
+        assert own.client.get(f"/v1/pages/{own.doc_id}:1/image").status_code == 200
 
 
 WORDS = st.one_of(

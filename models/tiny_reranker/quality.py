@@ -192,14 +192,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads, stages")
     parser.add_argument("--checkpoint", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--every", type=int, default=1, help="take every n-th query only")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th keyword query")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     reranker = PlainReranker(args.checkpoint)
     english = held_out_pages(args.cache)
     eastern = eastern_pages(args.cache, random.Random(0))
-    groups = [keyword_tasks(collection, args.every) for collection in (english, *eastern)]
-    groups += [[task] for task in screenshot_tasks(english, 4 * args.every)]
+    groups = [keyword_tasks(english, args.every)]
+    groups += [keyword_tasks(collection, max(1, args.every // 2)) for collection in eastern]
+    groups += [[task] for task in screenshot_tasks(english, 2 * args.every)]
     print("| queries, search | MRR | nDCG@5 | R@1 | MRR | nDCG@5 | R@1 | > 0.5 answer / other |")
     print("|---|---|---|---|---|---|---|---|")
     for group in groups:
