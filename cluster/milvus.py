@@ -121,9 +121,8 @@ class MilvusStore:
 
         Raises InvalidInput where a collection of that name is not Quire's.
         """
-        if not _guard(
-            lambda: self._client.has_collection(self._pages, timeout=self.address.timeout_s)
-        ):
+        timeout_s = self.address.timeout_s
+        if not _guard(lambda: self._client.has_collection(self._pages, timeout=timeout_s)):
             return None
         described = _guard(lambda: self._client.describe_collection(self._pages, timeout=timeout_s))
         try:
