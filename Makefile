@@ -10,12 +10,12 @@ READY = .venv/.ready
 export PYTHONDONTWRITEBYTECODE =
 export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/pycache
 
-.PHONY: demo test check bench setup system format clean
+.PHONY: demo test check bench setup system browser apt format clean
 
 demo: setup system ## Index a small library (or PDFS=folder) and search it
 	$(RUN)/quire demo $(if $(PDFS),--pdfs "$(PDFS)")
 
-test: setup system ## Run the tests
+test: setup system browser ## Run the tests
 	$(RUN)/python -m pytest
 
 check: setup ## Lint, format and types
@@ -23,10 +23,12 @@ check: setup ## Lint, format and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: setup system ## Measure: embedder, store, retrieval
+bench: setup system ## Measure: embedder, reranker, store, retrieval, serving
 	$(RUN)/python -m benchmarks.embedder
 	$(RUN)/python -m benchmarks.store
 	$(RUN)/python -m benchmarks.retrieval
+	$(RUN)/python -m benchmarks.reranker
+	$(RUN)/python -m benchmarks.serving
 
 format: setup
 	$(RUN)/ruff format .
@@ -43,22 +45,28 @@ $(READY): pyproject.toml uv.lock | $(UV)
 	$(UV) sync --frozen --inexact --compile-bytecode
 	@touch $@
 
-# Tesseract reads pages without a text layer. Without it they are indexed by their look alone.
-system:
-	@if [ "$$(tesseract --list-langs 2>/dev/null | grep -c -x -e eng -e jpn -e kor)" = 3 ]; then :; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-			--no-install-recommends tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn \
-			tesseract-ocr-kor; \
-	elif sudo -n true 2>/dev/null && command -v apt-get >/dev/null; then \
-		sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-			--no-install-recommends tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn \
-			tesseract-ocr-kor; \
-	else \
-		echo "Tesseract with English, Japanese and Korean is not installed, and apt cannot be used here:" >&2; \
-		echo "scanned pages will have no text and the OCR tests fail. Install" >&2; \
-		echo "tesseract-ocr, tesseract-ocr-jpn and tesseract-ocr-kor." >&2; \
-	fi
+# Tesseract reads pages without a text layer; without it they are indexed by their look alone.
+# Chromium runs the tests of the web page.
+TESSERACT = tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn tesseract-ocr-kor
+APT_INSTALL = DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+
+system: ## Install Tesseract where it is missing
+	@if [ "$$(tesseract --list-langs 2>/dev/null | grep -c -x -e eng -e jpn -e kor)" != 3 ]; then \
+		$(MAKE) --no-print-directory apt PACKAGES="$(TESSERACT)" \
+			LOSS="scanned pages will have no text and the OCR tests fail"; fi
+
+browser: ## Install Chromium where it is missing
+	@if ! command -v chromium >/dev/null; then \
+		$(MAKE) --no-print-directory apt PACKAGES="chromium fonts-noto-cjk" \
+			LOSS="the tests of the web page fail"; fi
+
+apt:
+	@if ! command -v apt-get >/dev/null; then \
+		echo "apt is not here: install $(PACKAGES) yourself, or $(LOSS)." >&2; \
+	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && $(APT_INSTALL) $(PACKAGES); \
+	elif sudo -n true 2>/dev/null; then \
+		sudo apt-get update -qq && sudo $(APT_INSTALL) $(PACKAGES); \
+	else echo "sudo is not allowed here: install $(PACKAGES) yourself, or $(LOSS)." >&2; fi
 
 clean:
 	rm -rf .venv .cache quire-demo

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import grpc
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
@@ -384,10 +385,11 @@ class MilvusStore:
 def _guard(call: Callable[[], T]) -> T:
     try:
         return call()
-    except MilvusException as error:
+    except (MilvusException, grpc.RpcError) as error:  # pymilvus lets time-outs through as they are
+        why = error.message if isinstance(error, MilvusException) else error.details()
         raise StoreUnavailable(
-            f"Milvus refused or did not answer: {error.message or error}; check that it runs and "
-            "that the address and token are right"
+            f"Milvus refused or did not answer: {why or error}; check that it runs and that the "
+            "address and token are right"
         ) from error
 
 

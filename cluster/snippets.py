@@ -5,43 +5,10 @@ from cluster.terms import runs, to_terms
 STEP_CHARS = 20
 # Words that are on every page: to mark them would hide the others.
 COMMON_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "its",
-        "not",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "their",
-        "this",
-        "to",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "will",
-        "with",
-    ]
+    to_terms(
+        "a an and are as at be but by for from has have in is it its not of on or that the their "
+        "this to was were what when where which who will with"
+    ).split()
 )
 
 

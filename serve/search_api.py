@@ -41,10 +41,10 @@ SEARCH_BODY = {
 }
 
 
-@routes.post("/v1/search", openapi_extra=SEARCH_BODY)
+@routes.post("/v1/search", response_model=SearchResponse, openapi_extra=SEARCH_BODY)
 async def search(
     request: Request, service: Serving, caller: Searcher, deadline: Deadline
-) -> SearchResponse:
+) -> Response:
     """Find pages by text, by screenshot, or by both."""
     asked, image = await _asked(request, service.settings)
     settings = service.settings.model_copy(update=asked.choices())
@@ -52,13 +52,15 @@ async def search(
     query = SearchQuery(text=asked.text, image=image, filter=wanted)
     found = await service.search(query, settings, deadline)
     took_ms = {stage: round(1000 * seconds, 1) for stage, seconds in found.seconds.items()}
-    return SearchResponse(
+    body = SearchResponse(
         request_id=request.state.request_id,
         mode=settings.mode,
         rerank=settings.rerank,
         hits=[_hit(rank, hit, asked.text) for rank, hit in enumerate(found.hits, start=1)],
         took_ms={**took_ms, "total": round(sum(took_ms.values()), 1)},
     )
+    # As bytes, or FastAPI would check it all once more.
+    return Response(body.model_dump_json(), media_type="application/json")
 
 
 @routes.get("/v1/pages/{page_id}")

@@ -6,11 +6,13 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -68,7 +70,8 @@ def build_http() -> FastAPI:
         version="1",
         docs_url="/docs",
         redoc_url=None,
-        responses={code: {"model": ErrorBody} for code in (400, 401, 403, 413, 503)},
+        responses={code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 503)},
+        generate_unique_id_function=lambda route: route.name,
     )
     for api in (search_api, embeddings_api, rerank_api, documents_api, jobs_api, status_api):
         app.include_router(api.routes)
@@ -83,7 +86,24 @@ def build_http() -> FastAPI:
     app.add_exception_handler(RequestValidationError, _wrong_request)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_middleware(Edge)
+    app.openapi = partial(_document, app)  # type: ignore[method-assign]
     return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, without FastAPI's own errors, which are never sent."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            routes=app.routes,
+        )
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        app.openapi_schema = document
+    return app.openapi_schema
 
 
 class Edge:
