@@ -14,6 +14,7 @@ order in which the store happens to name them. MRR counts ranks up to 100.
 
 import argparse
 import json
+import math
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,14 +31,16 @@ from rich.table import Table
 from cluster.chunks import chunk_text
 from cluster.core import Document, Fingerprint, Hit, Query, Row, doc_id_of, page_id, sha256_of
 from cluster.milvus import MilvusStore, open_store
+from cluster.page_images import PageImages
 from cluster.settings import Settings, load_settings
 from jobs.pdf import Renderer, RenderLimits, RenderTarget
 from models.embedder import Qwen3VLEmbedder
 from models.inputs import MultimodalInput
-from models.options import EmbedderOptions
+from models.options import EmbedderOptions, RerankerOptions
 from models.prompts import EncodedInput
 from models.registry import ModelSpec
-from models.retrieval import Retriever, local_first_stage
+from models.reranker import Qwen3VLReranker
+from models.retrieval import Retriever, local_first_stage, local_second_stage
 from models.tiny.augment import screenshot
 from models.tiny.corpus import held_out_pdfs, keyword_query, tidy
 
@@ -45,6 +48,7 @@ SCREEN_DPI = 150  # what screenshots are cut from
 DEPTH = 100
 WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 KEYWORD_SEEDS = (0, 1)  # one keyword query of a page for each
+RERANK_K = 20
 EQUAL = 1e-5  # relative difference below which scores count as equal
 PROGRESS = Console(stderr=True)
 BAR_DENSE_RECALL_10 = 0.60
@@ -71,6 +75,7 @@ class Figures:
     recall_1: float
     recall_10: float
     mrr: float
+    ndcg_5: float
 
     @classmethod
     def of(cls, kind: str, search: str, ranks: Sequence[range]) -> "Figures":
@@ -82,7 +87,13 @@ class Figures:
             recall_1=_mean([share_within(each, 1) for each in ranks]),
             recall_10=_mean([share_within(each, 10) for each in ranks]),
             mrr=_mean([_mean([1 / rank for rank in each]) for each in ranks]),
+            ndcg_5=_mean([_mean([gain(rank) for rank in each]) for each in ranks]),
         )
+
+
+def gain(rank: int) -> float:
+    """nDCG@5 of a query that one page answers (Järvelin and Kekäläinen, 2002)."""
+    return 1 / math.log2(1 + rank) if rank <= 5 else 0.0
 
 
 def share_within(ranks: range, limit: int) -> float:
@@ -131,6 +142,7 @@ def index(
 ) -> list[HeldOutPage]:
     """Render, embed and write every page of the manuals."""
     pages: list[HeldOutPage] = []
+    images = PageImages(settings.page_images_url)
     target = RenderTarget(embedder.spec.min_pixels, embedder.fingerprint.max_pixels)
     with Renderer(RenderLimits()) as renderer:
         for pdf in track(pdfs, "Indexing", console=PROGRESS, transient=True):
@@ -139,6 +151,7 @@ def index(
             for number in range(1, renderer.check(str(pdf)).pages + 1):
                 rendered = renderer.render(str(pdf), number, target)
                 page = HeldOutPage(pdf, document, number, rendered.text)
+                images.put(document.tenant, document.doc_id, number, rendered.jpeg)
                 store.write_rows(rows_of_page(page, rendered.pixels, embedder, settings))
                 pages.append(page)
     return pages
@@ -184,9 +197,18 @@ def screenshot_queries(pages: Sequence[HeldOutPage]) -> Iterator[tuple[Query, st
 
 def ranks_of(query: Query, gold: str, retriever: Retriever, settings: Settings) -> range:
     """The ranks, from 1, among pages of equal score; empty beyond the first 100."""
-    scores = {hit.page_id: score_of(hit) for hit in retriever.hits(query, settings)}
-    if gold not in scores:
+    hits = retriever.hits(query, settings)
+    reranked = {hit.page_id: hit.rerank for hit in hits if hit.rerank is not None}
+    if gold in reranked:
+        return _ranks_among(reranked, gold)
+    others = {hit.page_id: score_of(hit) for hit in hits if hit.rerank is None}
+    if gold not in others:
         return range(0)
+    found = _ranks_among(others, gold)
+    return range(found.start + len(reranked), found.stop + len(reranked))
+
+
+def _ranks_among(scores: dict[str, float], gold: str) -> range:
     slack = EQUAL * abs(scores[gold])
     better = sum(score > scores[gold] + slack for score in scores.values())
     equal = sum(abs(score - scores[gold]) <= slack for score in scores.values())
@@ -194,7 +216,7 @@ def ranks_of(query: Query, gold: str, retriever: Retriever, settings: Settings) 
 
 
 def score_of(hit: Hit) -> float:
-    """The score that made a hit's rank."""
+    """The score of the first stage that made a hit's rank."""
     made_by = (hit.fused, hit.dense, hit.text_score)
     return next(score for score in made_by if score is not None)
 
@@ -238,6 +260,44 @@ def measure(
     return figures
 
 
+def measure_reranking(
+    pages: Sequence[HeldOutPage], retriever: Retriever, settings: Settings, most: int
+) -> list[Figures]:
+    """Every first stage alone and with its top 20 reranked, for the same queries."""
+    keywords = _some(keyword_queries(pages), most)
+    shots = _some(list(screenshot_queries(pages)), most // 3)
+    both = [
+        (Query(text=words.text, image=shot.image), gold)
+        for words, (shot, gold) in zip(_texts_for(shots, pages), shots, strict=True)
+        if words is not None
+    ]
+    asked: list[tuple[str, str, list[tuple[Query, str]]]] = [
+        *(("keywords", mode, keywords) for mode in ("dense", "text", "hybrid")),
+        ("screenshots", "dense", shots),
+        ("screenshots and keywords", "hybrid", both),
+    ]
+    figures = []
+    for kind, mode, queries in track(asked, "Reranking", console=PROGRESS, transient=True):
+        for rerank in ("none", "cross-encoder"):
+            chosen = {"mode": mode, "rerank": rerank, "rerank_k": RERANK_K}
+            way = settings.model_copy(update=chosen)
+            ranks = [ranks_of(query, gold, retriever, way) for query, gold in queries]
+            name = mode if rerank == "none" else f"{mode}, top {RERANK_K} reranked"
+            figures.append(Figures.of(kind, name, ranks))
+    return figures
+
+
+def _some(queries: list[tuple[Query, str]], most: int) -> list[tuple[Query, str]]:
+    """Evenly spread over all manuals."""
+    return queries[:: max(1, len(queries) // most)]
+
+
+def _texts_for(shots: list[tuple[Query, str]], pages: Sequence[HeldOutPage]) -> list[Query | None]:
+    """Keywords of the page that each screenshot is of."""
+    words = {gold: query for query, gold in reversed(keyword_queries(pages))}
+    return [words.get(gold) for _, gold in shots]
+
+
 def bars(figures: dict[str, Figures], settings: Settings, weight: float) -> dict[str, bool]:
     """What was promised of the default search, whose dense weight is the model's own."""
     text, dense, shot = figures["full text (BM25)"], figures["dense"], figures["screenshot"]
@@ -251,14 +311,15 @@ def bars(figures: dict[str, Figures], settings: Settings, weight: float) -> dict
     }
 
 
-def to_table(figures: dict[str, Figures], title: str) -> Table:
+def to_table(figures: Sequence[Figures], title: str) -> Table:
     table = Table(title=title)
     for name in ("queries", "search"):
         table.add_column(name)
-    for name in ("Recall@1", "Recall@10", "MRR"):
+    for name in ("Recall@1", "Recall@10", "MRR", "nDCG@5"):
         table.add_column(name, justify="right")
-    for row in figures.values():
-        scores = (f"{score:.3f}" for score in (row.recall_1, row.recall_10, row.mrr))
+    for row in figures:
+        found = (row.recall_1, row.recall_10, row.mrr, row.ndcg_5)
+        scores = (f"{score:.3f}" for score in found)
         table.add_row(f"{row.queries} {row.kind}", row.search, *scores)
     return table
 
@@ -269,6 +330,10 @@ def main() -> None:
     parser.add_argument("--model", default="quire-tiny")
     parser.add_argument("--pages", type=int, default=500)
     parser.add_argument("--page-chars", type=int, help="text beside a page's image, in characters")
+    parser.add_argument("--reranker", default="quire-tiny-reranker")
+    parser.add_argument(
+        "--reranked", type=int, default=200, help="queries to rerank for; 0: none, and no table"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     embedder = Qwen3VLEmbedder(EmbedderOptions(model=args.model))
@@ -280,15 +345,24 @@ def main() -> None:
         with open_store(settings) as store:
             store.open_collection(embedder.fingerprint)
             pages = index(pdfs, store, embedder, settings)
-            retriever = Retriever(lambda: store, local_first_stage(RememberingEmbedder(embedder)))
-            figures = measure(pages, retriever, settings)
+            first = local_first_stage(RememberingEmbedder(embedder))
+            figures = measure(pages, Retriever(lambda: store, first), settings)
+            reranked = []
+            if args.reranked:
+                reranker = Qwen3VLReranker(RerankerOptions(model=args.reranker))
+                second = local_second_stage(reranker, PageImages(settings.page_images_url))
+                both = Retriever(lambda: store, first, second)
+                reranked = measure_reranking(pages, both, settings, args.reranked)
     kept = bars(figures, settings, embedder.spec.dense_weight)
     if args.json:
-        rows = [asdict(row) for row in figures.values()]
+        rows = [asdict(row) for row in (*figures.values(), *reranked)]
         print(json.dumps({"pages": len(pages), "figures": rows, "bars": kept}, indent=2))
         return
     console = Console()
-    console.print(to_table(figures, f"{len(pages)} pages of {len(pdfs)} manuals, {args.model}"))
+    library = f"{len(pages)} pages of {len(pdfs)} manuals"
+    console.print(to_table(list(figures.values()), f"{library}, {args.model}"))
+    if reranked:
+        console.print(to_table(reranked, f"{library}, {args.reranker}"))
     for bar, held in kept.items():
         console.print(f"{bar}: {'met' if held else 'MISSED'}")
 

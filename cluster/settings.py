@@ -158,8 +158,10 @@ class Settings(BaseSettings):
     )
 
     # The reranker
-    rerank: Literal["none", "cross-encoder"] = Field(
-        "none", description="Rerank what was found, best candidates first."
+    rerank: Literal["auto", "none", "cross-encoder"] = Field(
+        "auto",
+        description="Let a reranker order what was found; auto: where the reranker is known to "
+        "help.",
     )
     rerank_k: int = Field(
         20, ge=1, le=200, description="How many candidates the reranker is shown."

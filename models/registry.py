@@ -50,6 +50,7 @@ class ModelSpec:
 
     `page_chars`: characters of page text given beside the page image (0: image alone).
     `page_images`: "if asked by image" leaves page images out where the query has none.
+    `needs_words`: a reranker that does not help where the query is an image alone.
     `dense_weight`: what a ranking by its vectors weighs beside full text, for a query of words.
     `max_tokens`: the longest input. Pixel budgets are in px; one visual token covers 32 × 32.
     """
@@ -65,6 +66,7 @@ class ModelSpec:
     min_pixels: int = 4 * VISUAL_TOKEN_PX
     page_chars: int = 0
     page_images: Literal["always", "if asked by image"] = "always"
+    needs_words: bool = False
     dense_weight: float = 0.5
     note: str = ""
 
@@ -135,6 +137,7 @@ class Registry:
                 kind="reranker",
                 page_chars=2400,
                 page_images="if asked by image",
+                needs_words=True,  # measured: benchmarks/retrieval.py
                 note="ships with Quire; for a laptop CPU",
             ),
         ]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -42,9 +43,10 @@ class SecondStage:
 
 @dataclass
 class Found:
-    """The best pages, best first, and the seconds that each stage took."""
+    """The best pages, best first, what ordered them, and the seconds that each stage took."""
 
     hits: list[Hit] = field(default_factory=list)
+    rerank: Literal["none", "cross-encoder"] = "none"
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -76,18 +78,19 @@ class Retriever:
             raise InvalidInput("mode text cannot use an image: choose hybrid or dense")
         if not query.text.strip() and query.image is None:
             raise InvalidInput("give a text, an image, or both to search for")
-        if settings.rerank != "none" and self._second is None:
-            raise InvalidInput("no reranker is at hand here: search with rerank none")
+        second = self._second_for(query, settings)
         found = Found()
         vector = None
         if settings.mode != "text":
             with found.timed("embed"):
                 vector = await self._vector(query)
         with found.timed("search"):
-            found.hits = await asyncio.to_thread(self._candidates, query, vector, settings)
-        if settings.rerank != "none" and self._second is not None:
+            wanted = settings.top_k if second is None else max(settings.top_k, settings.rerank_k)
+            found.hits = await asyncio.to_thread(self._candidates, query, vector, settings, wanted)
+        if second is not None:
+            found.rerank = "cross-encoder"
             with found.timed("rerank"):
-                found.hits = await self._rerank(self._second, query, found.hits, settings)
+                found.hits = await self._rerank(second, query, found.hits, settings)
         found.hits = found.hits[: settings.top_k]
         return found
 
@@ -101,12 +104,20 @@ class Retriever:
         vector: list[float] = (await self._first.embed(_question(query))).tolist()
         return vector
 
+    def _second_for(self, query: Query, settings: Settings) -> SecondStage | None:
+        """The second stage of this search, if it has one. Raises InvalidInput."""
+        if settings.rerank == "none":
+            return None
+        if self._second is None:
+            if settings.rerank == "cross-encoder":
+                raise InvalidInput("no reranker is at hand here: search with rerank none")
+            return None
+        helps = query.text.strip() or not self._second.spec.needs_words
+        return self._second if helps or settings.rerank == "cross-encoder" else None
+
     def _candidates(
-        self, query: Query, vector: list[float] | None, settings: Settings
+        self, query: Query, vector: list[float] | None, settings: Settings, wanted: int
     ) -> list[Hit]:
-        wanted = settings.top_k
-        if settings.rerank != "none":
-            wanted = max(wanted, settings.rerank_k)
         return self._store().search(
             vector=vector,
             text=query.text,

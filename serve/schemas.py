@@ -59,7 +59,7 @@ class SearchRequest(Body):
     image: str | None = Field(None, description="A data URL or base64 of PNG, JPEG, WebP or TIFF.")
     filters: Filters = Filters()
     mode: Literal["hybrid", "dense", "text"] | None = None
-    rerank: Literal["none", "cross-encoder"] | None = None
+    rerank: Literal["auto", "none", "cross-encoder"] | None = None
     top_k: int | None = Field(None, ge=1, le=MOST_PAGES)
     rerank_k: int | None = Field(None, ge=1, le=MOST_CANDIDATES)
 

@@ -55,7 +55,7 @@ async def search(
     body = SearchResponse(
         request_id=request.state.request_id,
         mode=settings.mode,
-        rerank=settings.rerank,
+        rerank=found.rerank,
         hits=[_hit(rank, hit, asked.text) for rank, hit in enumerate(found.hits, start=1)],
         took_ms={**took_ms, "total": round(sum(took_ms.values()), 1)},
     )

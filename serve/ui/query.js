@@ -28,7 +28,7 @@ export function createQueryForm({ search }) {
   const rerank = byId("rerank");
   const modes = [...document.querySelectorAll("input[name=mode]")];
   const chosen = { mode: "", rerank: "" }; // empty: the server's default, sent as nothing
-  const defaults = { mode: "hybrid", rerank: "none" }; // Quire's own, until the server shows its
+  const defaults = { mode: "hybrid", rerank: "cross-encoder" }; // Quire's own, until the server shows its
   let image = null;
   let objectUrl = "";
   let reranker = true;
