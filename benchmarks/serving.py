@@ -29,7 +29,7 @@ from rich.table import Table
 from benchmarks.load import Load, Outcome
 from benchmarks.store import fill, rows_of_page
 from cluster.milvus import open_store
-from cluster.settings import ReplicaSettings, Settings, free_port, load_settings, prepare_serving
+from cluster.settings import ModelScaling, Settings, free_port, load_settings, prepare_serving
 
 CLIENTS = (1, 16, 64)
 STEADY_S = 15.0
@@ -88,7 +88,7 @@ class Service:
         from serve.app import APP, LOGGING, application
 
         self.settings = self.settings.model_copy(update=changes)
-        app = application(self.settings)
+        app = application(self.settings, is_local=True)
         serve.run(app, name=APP, route_prefix="/", logging_config=LOGGING)
         self.wait_until_ready()
 
@@ -237,8 +237,8 @@ def batching(service: Service) -> Iterator[Row]:
     alone = service.closed(service.texts(), 64, STEADY_S)
     service.update(embedder_replicas=scaling)
     again = service.closed(service.texts(), 64, STEADY_S)
-    best = max(together, again, key=lambda outcome: outcome.per_s)
-    ratio = best.per_s / alone.per_s
+    mean = (together.per_s + again.per_s) / 2
+    ratio = mean / alone.per_s
     yield Row(
         "batching",
         "embeddings, 64 clients",
@@ -247,7 +247,7 @@ def batching(service: Service) -> Iterator[Row]:
         ratio >= 2,
     )
     limit_ms = service.settings.request_timeout_s * 1000
-    late = best.percentile_ms(95)
+    late = max(together.percentile_ms(95), again.percentile_ms(95))
     yield Row("batching", "p95 with batches", f"{late:.0f} ms", late < limit_ms)
 
 
@@ -330,7 +330,7 @@ def update(service: Service) -> Iterator[Row]:
 def autoscaling(service: Service) -> Iterator[Row]:
     """A burst on an embedder that may have three replicas, and the quiet after it."""
     former = service.settings.embedder_replicas
-    scaling = ReplicaSettings(
+    scaling = ModelScaling(
         max_replicas=3, target_ongoing_requests=4, upscale_delay_s=3, downscale_delay_s=20
     )
     service.update(embedder_replicas=scaling)

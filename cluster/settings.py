@@ -3,8 +3,11 @@
 Defaults, help texts and limits are written here once; the command line is generated from them.
 """
 
+import atexit
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,11 +23,13 @@ from cluster.errors import InvalidInput
 
 MIB = 2**20
 GIB = 2**30
+LEAST_PORT, MOST_PORT = 20_000, 32_000  # below those that systems hand out by themselves
+PORTS = 100  # of one service: its proxy's pages and its replicas
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class ReplicaSettings(BaseModel):
-    """How one deployment of `quire serve` scales, and how much work may wait for it."""
+class Scaling(BaseModel):
+    """How one deployment of `quire serve` scales, and how many requests may wait for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,27 +41,32 @@ class ReplicaSettings(BaseModel):
     upscale_delay_s: float = Field(5, ge=0, description="Load must last this long to scale up.")
     downscale_delay_s: float = Field(60, ge=0, description="Idleness that scales down.")
     cpus: float = Field(1, ge=0, description="CPUs that Ray reserves for a replica.")
-    gpus: float | None = Field(
-        None, ge=0, le=8, description="Share of a GPU for a replica; by default 1 if there are any."
-    )
-    batch_tokens: int = Field(
-        4096, ge=1, description="Tokens of waiting requests that are computed together."
-    )
     max_ongoing_requests: int = Field(
         256, ge=1, description="Requests that a replica works on or keeps waiting."
     )
     max_queued_requests: int = Field(
         256, ge=1, description="Requests that wait for a replica; more are refused with 503."
     )
-    max_wait_s: float = Field(
-        5, gt=0, description="A request that would wait longer for its batch is refused with 503."
-    )
 
     @model_validator(mode="after")
-    def _most_is_not_fewer(self) -> "ReplicaSettings":
+    def _most_is_not_fewer(self) -> "Scaling":
         if self.max_replicas < self.min_replicas:
             raise ValueError("max_replicas must not be below min_replicas")
         return self
+
+
+class ModelScaling(Scaling):
+    """The same for a deployment that holds a model."""
+
+    gpus: float | None = Field(
+        None, ge=0, le=8, description="Share of a GPU for a replica; by default 1 if there are any."
+    )
+    batch_tokens: int = Field(
+        4096, ge=1, description="Tokens of waiting requests that are computed together."
+    )
+    max_wait_s: float = Field(
+        5, gt=0, description="A request that would wait longer for its batch is refused with 503."
+    )
 
 
 class Settings(BaseSettings):
@@ -187,6 +197,11 @@ class Settings(BaseSettings):
         False, description="Serve an address other than loopback without keys."
     )
     keys_file: str = Field("", description="File of API keys; by default keys.json in the store.")
+    shared_folder: str = Field(
+        "",
+        description="Folder that every machine of a cluster sees, for keys and jobs; by default "
+        "the store folder (./quire-data with a remote store).",
+    )
     uploads: str = Field(
         "",
         description="Folder or s3:// URL of uploaded documents; by default uploads/ in the store "
@@ -199,21 +214,22 @@ class Settings(BaseSettings):
     max_query_image_bytes: int = Field(
         32 * MIB, gt=0, description="Largest image file in a request."
     )
+    max_query_image_pixels: int = Field(
+        40_000_000, gt=0, description="Most pixels in one image of a request."
+    )
     max_upload_bytes: int = Field(GIB, gt=0, description="Largest upload of documents at once.")
     store_timeout_s: float = Field(3, gt=0, description="Seconds that one call of Milvus may take.")
     otlp_endpoint: str = Field(
         "", description="OpenTelemetry collector (http://host:4318) that receives traces."
     )
-    router: ReplicaSettings = Field(
-        ReplicaSettings(target_ongoing_requests=64),
+    router: Scaling = Field(
+        Scaling(target_ongoing_requests=64),
         description="Scaling of the router (router.max_replicas in quire.yaml, or "
         "QUIRE_ROUTER__MAX_REPLICAS).",
     )
-    embedder_replicas: ReplicaSettings = Field(
-        ReplicaSettings(), description="Scaling of the embedder."
-    )
-    reranker_replicas: ReplicaSettings = Field(
-        ReplicaSettings(target_ongoing_requests=2), description="Scaling of the reranker."
+    embedder_replicas: ModelScaling = Field(ModelScaling(), description="Scaling of the embedder.")
+    reranker_replicas: ModelScaling = Field(
+        ModelScaling(target_ongoing_requests=2), description="Scaling of the reranker."
     )
 
     @model_validator(mode="after")
@@ -241,7 +257,8 @@ class Settings(BaseSettings):
     @property
     def data_dir(self) -> Path:
         """The folder of everything that Quire keeps on this machine."""
-        return Path(self.store).resolve() if self.is_embedded else Path("quire-data").resolve()
+        kept = self.store if self.is_embedded else self.shared_folder or "quire-data"
+        return Path(kept).resolve()
 
     @property
     def uploads_url(self) -> str:
@@ -252,9 +269,9 @@ class Settings(BaseSettings):
         return Path(self.keys_file or self.data_dir / "keys.json").resolve()
 
     @property
-    def needs_keys(self) -> bool:
-        """False on loopback, where whoever can connect can also read the files."""
-        return not self.allow_anonymous and self.host not in LOOPBACK
+    def is_local(self) -> bool:
+        """Served to this machine only, where whoever can connect can also read the files."""
+        return self.host in LOOPBACK and not self.ray_address
 
     @property
     def page_images_url(self) -> str:
@@ -286,16 +303,50 @@ def prepare_serving() -> None:
     """Set what Ray reads when it is imported, where the environment does not say otherwise.
 
     A call through Ray Serve that does nothing takes 17–32 ms without its proxy in C and 3–4 with.
-    That proxy's own pages have fixed ports by default: a second service would not come up.
+    By default that proxy's own pages have fixed ports, so that a second service would not come up;
+    its sockets are open to everyone on the machine; and the replicas of two services share ports
+    (SO_REUSEPORT), so that one would get requests of the other. So each service has its own.
     """
+    first = _free_ports(PORTS)
+    last = first + PORTS - 1
+    folder = Path(tempfile.mkdtemp(prefix="quire-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     default_environment(
         RAY_AUTH_MODE="token",
         RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
         RAY_SERVE_ENABLE_HA_PROXY="1",
         RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="3",  # Ray's 30 s suit clouds' balancers
-        RAY_SERVE_HAPROXY_METRICS_PORT=str(free_port()),
-        RAY_SERVE_HAPROXY_STATS_PORT=str(free_port()),
+        RAY_SERVE_HAPROXY_CONFIG_FILE_LOC=str(folder / "haproxy.cfg"),
+        RAY_SERVE_HAPROXY_SOCKET_PATH=str(folder / "admin.sock"),
+        RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH=str(folder / "metrics.sock"),
+        RAY_SERVE_HAPROXY_SERVER_STATE_BASE=str(folder),
+        RAY_SERVE_HAPROXY_SERVER_STATE_FILE=str(folder / "server-state"),
+        RAY_SERVE_HAPROXY_METRICS_PORT=str(first),
+        RAY_SERVE_HAPROXY_STATS_PORT=str(first + 1),
+        RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT=str(first + 2),
+        RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT=str(first + PORTS // 2),
+        RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT=str(first + PORTS // 2 + 1),
+        RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT=str(last),
     )
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many ports that nobody uses; another one for every process that asks."""
+    blocks = (MOST_PORT - LEAST_PORT) // count
+    for turn in range(blocks):
+        first = LEAST_PORT + count * ((os.getpid() + turn) % blocks)
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+    raise InvalidInput(f"no {count} TCP ports in a row are free on this machine")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port(host: str = LOOPBACK[0]) -> int:

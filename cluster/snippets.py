@@ -3,6 +3,7 @@
 from cluster.terms import runs, to_terms
 
 STEP_CHARS = 20
+MOST_TERMS = 64  # of a query, for a long one costs with every step
 # Words that are on every page: to mark them would hide the others.
 COMMON_WORDS = frozenset(
     to_terms(
@@ -15,7 +16,7 @@ COMMON_WORDS = frozenset(
 def snippet(text: str, query: str, *, chars: int) -> str:
     """The window of at most `chars` characters with the most different query terms, one line."""
     line = " ".join(text.split())
-    terms = set(to_terms(query).split())
+    terms = set(to_terms(query).split()[:MOST_TERMS])
     lowered = line.lower()
     if len(line) <= chars or not terms:
         return line[:chars]

@@ -1,5 +1,6 @@
 """A store that a service keeps open: watched, reported as down at once, opened again by itself."""
 
+import logging
 import threading
 from contextlib import suppress
 
@@ -9,6 +10,7 @@ from cluster.milvus_lite import MilvusLiteServer
 from cluster.settings import Settings
 
 WATCH_S = 1.0
+log = logging.getLogger(__name__)
 
 
 class StoreLink:
@@ -27,12 +29,13 @@ class StoreLink:
     def store(self) -> MilvusStore:
         """The open store. Raises StoreUnavailable at once while there is none."""
         store = self._store
-        if store is None:
+        if store is None or self._failed.is_set():
             raise StoreUnavailable(self._problem)
         return store
 
     def failed(self) -> None:
-        """Tell that a call failed, so that it is looked after before the next round."""
+        """Tell that a call failed: until the store answers again nobody else need try."""
+        self._problem = "Milvus did not answer: try again in a moment"
         self._failed.set()
 
     def close(self) -> None:
@@ -47,14 +50,26 @@ class StoreLink:
     def _watch(self) -> None:
         while not self._closing.is_set():
             try:
-                store = self._store or self._open()
-                store.ping()
-                self._store = store
-            except (QuireError, OSError) as error:
+                self._look()
+                self._failed.clear()
+            except Exception as error:  # noqa: BLE001 — a watcher that ends would be worse
                 self._problem = str(error)
+                log.warning("the store is down: %s", error)
                 self._drop()
-            self._failed.wait(WATCH_S)
-            self._failed.clear()
+                self._closing.wait(WATCH_S)
+            else:
+                self._failed.wait(WATCH_S)
+
+    def _look(self) -> None:
+        """Open the store where it is not open, and see that it answers."""
+        store = self._store or self._open()
+        try:
+            store.ping()
+        except QuireError:
+            if store is not self._store:
+                store.close()
+            raise
+        self._store = store
 
     def _open(self) -> MilvusStore:
         settings = self._settings

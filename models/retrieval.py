@@ -143,7 +143,7 @@ class Retriever:
         if not candidates:
             return others
         with_image = second.spec.page_images == "always" or query.image is not None
-        pages = await asyncio.to_thread(_pages, second, candidates, self._store(), with_image)
+        pages = await asyncio.to_thread(_pages, second, candidates, self._store, with_image)
         scores = await second.score(_question(query), pages)
         scored = [
             replace(hit, rerank=float(score)) for hit, score in zip(candidates, scores, strict=True)
@@ -176,11 +176,11 @@ def _question(query: Query) -> MultimodalInput:
 
 
 def _pages(
-    second: SecondStage, hits: Sequence[Hit], store: MilvusStore, with_image: bool
+    second: SecondStage, hits: Sequence[Hit], store: Callable[[], MilvusStore], with_image: bool
 ) -> list[MultimodalInput]:
     """What the reranker reads of each candidate: the page's whole text, not the chunk found."""
     pages = []
-    for hit, whole in zip(hits, store.page_texts(hits), strict=True):
+    for hit, whole in zip(hits, store().page_texts(hits), strict=True):
         images: tuple[bytes, ...] = ()
         if with_image:
             try:

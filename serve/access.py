@@ -1,6 +1,5 @@
 """Who asks, and what they may do: a key's tenant and scopes, or anyone on loopback."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -50,6 +49,3 @@ def caller_of(request: Request, keys: KeyRing | None) -> Caller:
         raise Unauthorized("send a key as `Authorization: Bearer …` (`quire keys create`)")
     key = keys.check(text.strip())
     return Caller(key.tenant, key.scopes, key.key_id)
-
-
-Guard = Callable[[Request], Caller]

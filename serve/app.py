@@ -5,12 +5,14 @@
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 from ray import serve
 
-from cluster.runtime import cluster_gpus, cpu_cores, is_running
-from cluster.settings import ReplicaSettings, Settings, load_settings
+from cluster.errors import InvalidInput
+from cluster.runtime import cluster_gpus, cluster_nodes, cpu_cores, is_running
+from cluster.settings import ModelScaling, Scaling, Settings, load_settings
 from models.options import EmbedderOptions, RerankerOptions
 from serve.embedder import EmbedderDeployment
 from serve.indexer import IndexerDeployment
@@ -19,7 +21,7 @@ from serve.router import Models, Router
 from serve.web import build_http
 
 APP = "quire"
-DRAIN_S = 20.0  # a replica that is replaced may finish its requests
+DRAIN_S = 5.0  # beyond the longest request: a replica that is replaced may finish its own
 HEALTH_S = 5.0
 INDEXER_CPUS = 0.5
 INDEXER_CALLS = 1000
@@ -31,25 +33,30 @@ LOGGING = {"encoding": "JSON", "enable_access_log": False}
 def build_app(args: dict[str, Any] | None = None) -> serve.Application:
     """The application of settings: `args` are settings by name, the rest comes as always.
 
+    Where it listens is up to Ray Serve's own options here, so keys are needed unless
+    `allow_anonymous` is set. Raises InvalidInput or ModelUnavailable.
+    """
+    return application(load_settings(**(args or {})), is_local=False)
+
+
+def application(settings: Settings, *, is_local: bool) -> serve.Application:
+    """The application of settings; `is_local` is true where nobody else can reach it.
+
     Raises InvalidInput or ModelUnavailable.
     """
-    return application(load_settings(**(args or {})))
-
-
-def application(settings: Settings) -> serve.Application:
-    """The application of settings. Raises InvalidInput or ModelUnavailable."""
+    _check_shared(settings)
     has_gpu = is_running() and cluster_gpus() > 0
     models = Models(
         EmbedderOptions.from_settings(settings, has_gpu=has_gpu),
         RerankerOptions.from_settings(settings, has_gpu=has_gpu),
     )
     otlp = settings.otlp_endpoint
-    embedder = _scaled(EmbedderDeployment, "embedder", settings.embedder_replicas, has_gpu).bind(
-        models.embedder, settings.embedder_replicas, _threads(settings.embedder_replicas), otlp
-    )
-    reranker = _scaled(RerankerDeployment, "reranker", settings.reranker_replicas, has_gpu).bind(
-        models.reranker, settings.reranker_replicas, _threads(settings.reranker_replicas), otlp
-    )
+    embedder = _scaled(
+        EmbedderDeployment, "embedder", settings, settings.embedder_replicas, has_gpu
+    ).bind(models.embedder, settings.embedder_replicas, _threads(settings.embedder_replicas), otlp)
+    reranker = _scaled(
+        RerankerDeployment, "reranker", settings, settings.reranker_replicas, has_gpu
+    ).bind(models.reranker, settings.reranker_replicas, _threads(settings.reranker_replicas), otlp)
     deploy_indexer: Any = serve.deployment(
         name="indexer",
         num_replicas=1,
@@ -58,8 +65,10 @@ def application(settings: Settings) -> serve.Application:
         logging_config=LOGGING,
     )
     indexer = deploy_indexer(IndexerDeployment).bind(settings)
-    router = _scaled(serve.ingress(build_http)(Router), "router", settings.router, False)
-    app: serve.Application = router.bind(settings, models, embedder, reranker, indexer)
+    router = _scaled(serve.ingress(build_http)(Router), "router", settings, settings.router, False)
+    app: serve.Application = router.bind(
+        settings, models, embedder, reranker, indexer, is_local=is_local
+    )
     return app
 
 
@@ -69,12 +78,30 @@ def reserved_cpus(settings: Settings) -> float:
     return INDEXER_CPUS + sum(each.cpus * each.max_replicas for each in scalings)
 
 
-def _scaled(kind: Any, name: str, scaling: ReplicaSettings, has_gpu: bool) -> Any:
-    gpus = scaling.gpus if scaling.gpus is not None else float(has_gpu)
+def _check_shared(settings: Settings) -> None:
+    """Raise InvalidInput where machines of a cluster would not see each other's files."""
+    if not is_running() or cluster_nodes() == 1:
+        return
+    urls = {"uploads": settings.uploads_url, "page_images": settings.page_images_url}
+    local = [name for name, url in urls.items() if "://" not in url]
+    if settings.is_embedded or local or not settings.shared_folder:
+        raise InvalidInput(
+            "on a cluster every machine must reach what another one keeps: set `store` to a Milvus "
+            "server, `uploads` and `page_images` to URLs (s3://…, or file://… for a shared folder) "
+            "and `shared_folder` to a folder that all of them see"
+        )
+
+
+def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu: bool) -> Any:
+    gpus, most = 0.0, scaling.max_ongoing_requests * BEYOND
+    if isinstance(scaling, ModelScaling):
+        gpus = scaling.gpus if scaling.gpus is not None else float(has_gpu)
+        most = scaling.max_ongoing_requests
     deploy: Any = serve.deployment(
         name=name,
-        max_ongoing_requests=scaling.max_ongoing_requests * BEYOND,
+        max_ongoing_requests=most,
         max_queued_requests=scaling.max_queued_requests,
+        backpressure_config={"status_code": 503, "retry_after_s": 1},
         autoscaling_config={
             "min_replicas": scaling.min_replicas,
             "max_replicas": scaling.max_replicas,
@@ -83,14 +110,14 @@ def _scaled(kind: Any, name: str, scaling: ReplicaSettings, has_gpu: bool) -> An
             "downscale_delay_s": scaling.downscale_delay_s,
         },
         ray_actor_options={"num_cpus": scaling.cpus, "num_gpus": gpus},
-        graceful_shutdown_timeout_s=DRAIN_S,
+        graceful_shutdown_timeout_s=settings.request_timeout_s + DRAIN_S,
         health_check_period_s=HEALTH_S,
         logging_config=LOGGING,
     )
     return deploy(kind)
 
 
-def _threads(scaling: ReplicaSettings) -> int:
+def _threads(scaling: Scaling) -> int:
     """Threads of a model on a CPU: what it reserves, or the machine where only one runs."""
     return max(math.ceil(scaling.cpus), cpu_cores() if scaling.max_replicas == 1 else 1)
 
@@ -98,6 +125,15 @@ def _threads(scaling: ReplicaSettings) -> int:
 def emit_config(settings: Settings) -> dict[str, Any]:
     """A `serve deploy` file for these settings."""
     given = settings.model_dump(mode="json", exclude_defaults=True, exclude={"store_token"})
+    # A replica has another working directory.
+    given |= {"page_images": settings.page_images_url, "uploads": settings.uploads_url}
+    given |= {"keys_file": str(settings.keys_path), "host": settings.host}
+    if settings.is_embedded:
+        given["store"] = str(settings.data_dir)
+    if Path(settings.model).is_dir():
+        given["model"] = str(Path(settings.model).resolve())
+    if Path(settings.reranker).is_dir():
+        given["reranker"] = str(Path(settings.reranker).resolve())
     return {
         "http_options": {"host": settings.host, "port": settings.port},
         "logging_config": LOGGING,

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from cluster.errors import DeadlineExceeded, Overloaded
@@ -32,7 +32,7 @@ class _Waiting(Generic[Item, Result]):
     item: Item
     deadline: float
     future: "asyncio.Future[Result]"
-    since: float = field(default_factory=time.monotonic)
+    counted: bool = True  # among the tokens that wait
 
 
 class TokenBatcher(Generic[Item, Result]):
@@ -65,28 +65,29 @@ class TokenBatcher(Generic[Item, Result]):
         """
         if not items:
             return []
-        tokens = sum(item.tokens for item in items)
-        self._admit(timeout_s)
+        self.admit(timeout_s)
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + timeout_s
         waiting = [_Waiting(item, deadline, loop.create_future()) for item in items]
         self._queue.extend(waiting)
-        self._waiting_tokens += tokens
+        self._waiting_tokens += sum(item.tokens for item in items)
         service_metrics().queue_depth.set(len(self._queue), self._tags)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._work())
         try:
             return list(await asyncio.gather(*(each.future for each in waiting)))
-        except asyncio.CancelledError:
+        finally:  # cancelled, or one of them failed: nobody wants the others
             for each in waiting:
-                each.future.cancel()
-            raise
+                if not each.future.done():
+                    each.future.cancel()
+                    self._release(each)
 
     def expected_wait_s(self) -> float:
         """How long a new input would wait, by the speed measured so far; 0 while it is unknown."""
         return self._waiting_tokens / self._tokens_per_s if self._tokens_per_s else 0.0
 
-    def _admit(self, timeout_s: float) -> None:
+    def admit(self, timeout_s: float) -> None:
+        """Raise Overloaded where a new input would wait too long."""
         wait_s = self.expected_wait_s()
         if wait_s > min(self._max_wait_s, timeout_s):
             service_metrics().refused.inc(1, self._tags)
@@ -98,7 +99,6 @@ class TokenBatcher(Generic[Item, Result]):
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._next_batch():
-            tokens = sum(each.item.tokens for each in batch)
             started = time.monotonic()
             try:
                 results = await loop.run_in_executor(
@@ -108,10 +108,11 @@ class TokenBatcher(Generic[Item, Result]):
                 for each in batch:
                     _settle(each.future, error=error)
             else:
+                self._measure(batch, time.monotonic() - started)
                 for each, result in zip(batch, results, strict=True):
                     _settle(each.future, result=result)
-            self._waiting_tokens -= tokens
-            self._measure(tokens, time.monotonic() - started)
+            for each in batch:
+                self._release(each)
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
         """The longest-waiting inputs that fit into the budget; at least one."""
@@ -121,7 +122,7 @@ class TokenBatcher(Generic[Item, Result]):
         while self._queue and (not batch or self._queue[0].item.tokens <= room):
             first = self._queue.popleft()
             if first.future.done() or first.deadline < now:
-                self._waiting_tokens -= first.item.tokens
+                self._release(first)
                 _settle(first.future, error=DeadlineExceeded("the time for this request is over"))
                 continue
             batch.append(first)
@@ -129,7 +130,14 @@ class TokenBatcher(Generic[Item, Result]):
         service_metrics().queue_depth.set(len(self._queue), self._tags)
         return batch
 
-    def _measure(self, tokens: int, seconds: float) -> None:
+    def _release(self, waiting: "_Waiting[Item, Result]") -> None:
+        """Its tokens do not wait any more."""
+        if waiting.counted:
+            waiting.counted = False
+            self._waiting_tokens -= waiting.item.tokens
+
+    def _measure(self, batch: "list[_Waiting[Item, Result]]", seconds: float) -> None:
+        tokens = sum(each.item.tokens for each in batch)
         speed = tokens / max(seconds, 1e-4)
         known = self._tokens_per_s
         self._tokens_per_s = speed if known is None else known + SMOOTHING * (speed - known)

@@ -1,6 +1,5 @@
 """Documents: upload, list, fetch, index again, remove."""
 
-import asyncio
 import json
 from contextlib import ExitStack
 from typing import Annotated, Any
@@ -125,7 +124,7 @@ async def original(
                 raise NotFound("the original file is not where it was") from error
         raise NotFound("the original file has changed since it was indexed")
 
-    path, copies = await asyncio.to_thread(fetch)
+    path, copies = await service.in_background(fetch)
     return FileResponse(
         path,
         media_type="application/octet-stream",

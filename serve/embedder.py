@@ -1,6 +1,7 @@
 """The embedder's deployment: encodes on host threads, embeds in batches of waiting requests."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cluster.core import Fingerprint
-from cluster.settings import ReplicaSettings
+from cluster.settings import ModelScaling
 from models.inputs import MultimodalInput
 from models.options import EmbedderOptions
 from models.prompts import EncodedInput
 from serve.batcher import TokenBatcher
+from serve.logs import leave_out_refusals
 from serve.tracing import Trace, traced
 
 HOST_THREADS = 2
@@ -30,12 +32,13 @@ class EmbedderDeployment:
     """One replica; every method is safe to call at the same time."""
 
     def __init__(
-        self, options: EmbedderOptions, scaling: ReplicaSettings, threads: int, otlp: str
+        self, options: EmbedderOptions, scaling: ModelScaling, threads: int, otlp: str
     ) -> None:
         from models.embedder import Qwen3VLEmbedder
         from serve.threads import use_threads
 
         use_threads(threads)
+        leave_out_refusals()
         self._trace = Trace("quire-embedder", otlp)
         self._embedder = Qwen3VLEmbedder(options)
         self._embedder.embed([MultimodalInput(text="warm")])
@@ -54,11 +57,13 @@ class EmbedderDeployment:
     @traced("embed")
     async def embed(self, items: Sequence[MultimodalInput], timeout_s: float) -> Embedded:
         """Raises InvalidInput, Overloaded or DeadlineExceeded."""
+        deadline = time.monotonic() + timeout_s
+        self._batcher.admit(timeout_s)  # before the host works for nothing
         loop = asyncio.get_running_loop()
         encoded = await asyncio.gather(
             *(loop.run_in_executor(self._host, self._embedder.encode, item) for item in items)
         )
-        vectors = await self._batcher.submit(encoded, timeout_s)
+        vectors = await self._batcher.submit(encoded, deadline - time.monotonic())
         empty = np.empty((0, self._embedder.fingerprint.dimension), np.float32)
         return Embedded(
             np.stack(vectors) if vectors else empty, tuple(item.tokens for item in encoded)

@@ -16,13 +16,13 @@ from serve.inputs import (
     Foreign,
     ImageText,
     Message,
-    Part,
+    Parts,
     Text,
     TextAndImage,
     check_model,
+    checked,
     from_messages,
     from_parts,
-    require_content,
     to_input,
 )
 from serve.router import Router
@@ -45,13 +45,13 @@ class EmbeddingsRequest(Foreign):
     model: str | None = None
     input: Text | TextAndImage | Inputs | list[int] | list[list[int]] | None = None
     messages: list[Message] | None = Field(None, min_length=1, max_length=64)
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=65_536)
     instruction: str | None = Field(None, max_length=4096)
 
 
 class CohereInput(Foreign):
-    content: list[Part] = Field(min_length=1, max_length=64)
+    content: Parts
 
 
 class CohereEmbedRequest(Foreign):
@@ -86,7 +86,8 @@ async def embeddings(
     """Vectors of texts and images, unit length."""
     spec = service.models.embedder_spec
     check_model(asked.model, spec)
-    found = await service.embed(_openai_inputs(asked, service), deadline)
+    items = await service.in_background(_openai_inputs, asked, service)
+    found = await service.embed(items, deadline)
     vectors = shortened(found.vectors, asked.dimensions)
     used = sum(found.tokens)
     return {
@@ -106,7 +107,7 @@ async def cohere_embed(
 ) -> dict[str, Any]:
     """Vectors of texts and images by type, unit length."""
     check_model(asked.model, service.models.embedder_spec)
-    items = _cohere_inputs(asked, service)
+    items = await service.in_background(_cohere_inputs, asked, service)
     found = await service.embed(items, deadline)
     vectors = shortened(found.vectors, asked.output_dimension)
     return {
@@ -135,7 +136,7 @@ def _openai_inputs(asked: EmbeddingsRequest, service: Router) -> list[Multimodal
     if (asked.input is None) == (asked.messages is None):
         raise InvalidInput("give either input or messages")
     if asked.messages is not None:
-        return require_content([from_messages(asked.messages, service.settings)])
+        return checked([from_messages(asked.messages, service.settings)], service.settings)
     given = asked.input if isinstance(asked.input, list) else [asked.input]
     if not given or not all(isinstance(item, str | TextAndImage) for item in given):
         raise InvalidInput(
@@ -143,7 +144,7 @@ def _openai_inputs(asked: EmbeddingsRequest, service: Router) -> list[Multimodal
             "another model's vocabulary"
         )
     items = [to_input(item, service.settings, asked.instruction) for item in given]  # type: ignore[arg-type]
-    return require_content(items)
+    return checked(items, service.settings)
 
 
 def _cohere_inputs(asked: CohereEmbedRequest, service: Router) -> list[MultimodalInput]:
@@ -153,7 +154,7 @@ def _cohere_inputs(asked: CohereEmbedRequest, service: Router) -> list[Multimoda
     items += [from_parts(each.content, settings) for each in asked.inputs or []]
     if not 1 <= len(items) <= MOST_INPUTS:
         raise InvalidInput(f"give 1 to {MOST_INPUTS} texts, images or inputs")
-    return require_content(items)
+    return checked(items, settings)
 
 
 def _encoded(vector: np.ndarray, asked: EmbeddingsRequest) -> Any:

@@ -5,8 +5,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from grpc.aio import AioRpcError
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+)
 
 from cluster.errors import DeadlineExceeded, ModelUnavailable, Overloaded, QuireError
 from models.inputs import MultimodalInput
@@ -16,6 +22,14 @@ from serve.tracing import traceparent
 
 ATTEMPTS = 3
 BACKOFF_S = 0.05
+# A replica that died, was killed, or stopped with the request in its hands.
+GONE = (
+    RayActorError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+    AioRpcError,
+)
 
 
 class Handle:
@@ -31,45 +45,57 @@ class Handle:
         A replica that dies in the middle is no reason to fail: another one is asked.
         """
         deadline = time.monotonic() + timeout_s
-        attempt = 0
-        while True:
-            attempt += 1
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    remote = getattr(self._handle, method).remote
-                    return await remote(*args, **more)
-            except TimeoutError as error:
-                raise DeadlineExceeded(
-                    f"the {self.name} did not answer within {timeout_s:.0f} s: try again"
-                ) from error
-            except BackPressureError as error:
-                raise Overloaded(f"too many requests wait for the {self.name}") from error
-            except RayTaskError as error:
-                raise _cause(error) from None
-            except (RayActorError, DeploymentUnavailableError) as error:
+                return await self._try(method, args, more, deadline)
+            except GONE as error:
                 if attempt == ATTEMPTS:
                     raise ModelUnavailable(f"the {self.name} is not there: try again") from error
-                await asyncio.sleep(BACKOFF_S * attempt)
+            except asyncio.CancelledError as error:
+                # A replica that stops cancels what it works on, and its answer says so; unlike our
+                # own cancelling, which must go on.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                if attempt == ATTEMPTS:
+                    raise ModelUnavailable(f"the {self.name} is stopping: try again") from error
+            await asyncio.sleep(BACKOFF_S * attempt)
+        raise ModelUnavailable(f"the {self.name} is not there: try again")
+
+    async def _try(self, method: str, args: Any, more: Any, deadline: float) -> Any:
+        try:
+            async with asyncio.timeout(_left(deadline)):
+                return await getattr(self._handle, method).remote(*args, **more)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the {self.name} did not answer in time: try again") from error
+        except BackPressureError as error:
+            raise Overloaded(f"too many requests wait for the {self.name}") from error
+        except RayTaskError as error:
+            # Our own errors as they were; over gRPC they arrive like that.
+            raise error.cause if isinstance(error.cause, QuireError) else error from None
 
 
-class EmbedderHandle(Handle):
+class ModelHandle(Handle):
+    """A model's deployment, whose methods take the seconds that are left as their last argument."""
+
+    async def ask(self, method: str, *args: Any, timeout_s: float) -> Any:
+        parent = traceparent()
+        return await self.call(method, *args, timeout_s, timeout_s=timeout_s, traceparent=parent)
+
+
+class EmbedderHandle(ModelHandle):
     async def embed(self, items: Sequence[MultimodalInput], timeout_s: float) -> Embedded:
-        found: Embedded = await self.call("embed", list(items), timeout_s, timeout_s=timeout_s)
+        found: Embedded = await self.ask("embed", list(items), timeout_s=timeout_s)
         return found
 
 
-class RerankerHandle(Handle):
+class RerankerHandle(ModelHandle):
     async def score(
         self, query: MultimodalInput, documents: Sequence[MultimodalInput], timeout_s: float
     ) -> Scored:
-        asked = (query, list(documents), timeout_s)
-        found: Scored = await self.call(
-            "score", *asked, timeout_s=timeout_s, traceparent=traceparent()
-        )
+        found: Scored = await self.ask("score", query, list(documents), timeout_s=timeout_s)
         return found
 
 
-def _cause(error: RayTaskError) -> BaseException:
-    """What the method raised: our own errors as they were, anything else as Ray has it."""
-    cause = error.cause
-    return cause if isinstance(cause, QuireError) else error
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())

@@ -1,35 +1,42 @@
 """Texts and images of embedding and rerank requests, in the forms that clients send them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.errors import InvalidInput, NotFound
+from cluster.errors import InvalidInput, NotFound, TooLarge
 from cluster.settings import Settings
+from models.images import image_size
 from models.inputs import MultimodalInput
 from models.registry import ModelSpec
 from serve.images import image_bytes
-from serve.schemas import Body
 
 MOST_INPUTS = 2048
 MOST_CHARS = 1_000_000
+MOST_LARGEST_IMAGES = 16  # so many images of the most pixels are a request's budget
 Text = Annotated[str, Field(max_length=MOST_CHARS)]
 ImageText = Annotated[str, Field(description="A data URL or base64; no URL is fetched.")]
 
 
-class TextAndImage(Body):
+class Foreign(BaseModel):
+    """A body of another service's protocol: fields that mean nothing here are let pass."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TextAndImage(Foreign):
     """A text, an image, or both."""
 
     text: Text = ""
     image: ImageText | None = None
 
 
-class ImageUrl(Body):
+class ImageUrl(Foreign):
     url: ImageText
     detail: str | None = None
 
 
-class Part(Body):
+class Part(Foreign):
     """One part of a message, as in OpenAI's chat: a text or an image."""
 
     type: Literal["text", "image_url"]
@@ -37,15 +44,12 @@ class Part(Body):
     image_url: ImageUrl | None = None
 
 
-class Message(Body):
+Parts = Annotated[list[Part], Field(min_length=1, max_length=64)]
+
+
+class Message(Foreign):
     role: Literal["system", "user", "assistant"]
-    content: Text | list[Part]
-
-
-class Foreign(BaseModel):
-    """A body of another service's protocol: fields that mean nothing here are let pass."""
-
-    model_config = ConfigDict(extra="allow")
+    content: Text | Parts
 
 
 def to_input(
@@ -81,6 +85,8 @@ def from_messages(messages: list[Message], settings: Settings) -> MultimodalInpu
         content = message.content
         own = [Part(type="text", text=content)] if isinstance(content, str) else content
         if message.role == "system":
+            if any(part.type != "text" for part in own):
+                raise InvalidInput("messages: the system message is text, the instruction")
             instruction = "\n".join(part.text or "" for part in own)
         elif message.role == "user":
             parts += own
@@ -92,7 +98,7 @@ def from_messages(messages: list[Message], settings: Settings) -> MultimodalInpu
 def decoded(text: str, settings: Settings) -> bytes:
     """The file in a data URL or base64. Raises InvalidInput or TooLarge."""
     return image_bytes(
-        text, max_bytes=settings.max_query_image_bytes, max_pixels=settings.max_image_pixels
+        text, max_bytes=settings.max_query_image_bytes, max_pixels=settings.max_query_image_pixels
     )
 
 
@@ -102,8 +108,17 @@ def check_model(asked: str | None, spec: ModelSpec) -> None:
         raise NotFound(f"the model {asked[:80]!r} is not served here: this service has {spec.name}")
 
 
-def require_content(items: list[MultimodalInput]) -> list[Any]:
-    """Raise InvalidInput for an input that is empty."""
+def checked(items: list[MultimodalInput], settings: Settings) -> list[MultimodalInput]:
+    """The same inputs, none of which is empty and whose images are not too many.
+
+    Raises InvalidInput or TooLarge.
+    """
+    most = MOST_LARGEST_IMAGES * settings.max_query_image_pixels
+    sizes = [
+        image_size(image) for item in items for image in item.images if isinstance(image, bytes)
+    ]
+    if sum(width * height for width, height in sizes) > most:
+        raise TooLarge(f"the images of one request may have {most:,} px in all: send them apart")
     for number, item in enumerate(items):
         if not item.text.strip() and not item.images:
             raise InvalidInput(f"input {number} is empty: give a text or an image")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from cluster.errors import InvalidInput, NotFound, Unauthorized
+from cluster.errors import InvalidInput, NotFound, StoreUnavailable, Unauthorized
 
 Scope = Literal["search", "ingest", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -96,7 +96,7 @@ class KeyRing:
             entries = json.loads(self._file.read_text())
             keys = [Key(**{**entry, "scopes": tuple(entry["scopes"])}) for entry in entries]
         except (ValueError, TypeError, KeyError) as error:
-            raise InvalidInput(f"{self._file} is no file of keys: {error}") from error
+            raise StoreUnavailable(f"{self._file} is no file of keys: {error}") from error
         return {key.key_id: key for key in keys}
 
     @contextmanager

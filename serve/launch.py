@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from ray import serve
 
-from cluster.errors import InvalidInput
+from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.runtime import ray_session
 from cluster.settings import Settings
 from serve.app import APP, LOGGING, application, reserved_cpus
@@ -25,11 +25,14 @@ def serving(settings: Settings) -> Iterator[str]:
     _check_keys(settings)
     _check_port(settings)
     with ray_session(settings, extra_cpus=reserved_cpus(settings)):
-        app = application(settings)
+        app = application(settings, is_local=settings.is_local)
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # what it does is no news
         serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
-            serve.run(app, name=APP, route_prefix="/", logging_config=LOGGING)
+            try:
+                serve.run(app, name=APP, route_prefix="/", logging_config=LOGGING)
+            except RuntimeError as error:
+                raise ModelUnavailable(f"the service did not come up: {error}") from error
             yield f"http://{_named(settings.host)}:{settings.port}"
         finally:
             # Not serve.shutdown(): with its proxy in C that waits half a minute for nothing.
@@ -37,7 +40,7 @@ def serving(settings: Settings) -> Iterator[str]:
 
 
 def _check_keys(settings: Settings) -> None:
-    if not settings.needs_keys:
+    if settings.is_local or settings.allow_anonymous:
         return
     if not any(not key.revoked for key in KeyRing(settings.keys_path).keys()):  # noqa: SIM118
         raise InvalidInput(

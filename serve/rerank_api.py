@@ -7,7 +7,8 @@ import numpy as np
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
-from serve.inputs import Foreign, Text, TextAndImage, check_model, require_content, to_input
+from models.inputs import MultimodalInput
+from serve.inputs import Foreign, Text, TextAndImage, check_model, checked, to_input
 from serve.reranker import Scored
 from serve.router import Router
 from serve.service import Deadline, Searcher, Serving
@@ -96,8 +97,14 @@ async def _score(
     deadline: float,
 ) -> Scored:
     check_model(model, service.models.reranker_spec)
-    question = require_content([to_input(query, service.settings, instruction)])[0]
-    items = [to_input(document, service.settings) for document in documents]
+    settings = service.settings
+
+    def read() -> tuple[MultimodalInput, list[MultimodalInput]]:
+        question = checked([to_input(query, settings, instruction)], settings)[0]
+        items = [to_input(document, settings) for document in documents]
+        return question, checked(items, settings)
+
+    question, items = await service.in_background(read)
     return await service.rerank(question, items, deadline)
 
 

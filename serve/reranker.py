@@ -1,17 +1,19 @@
 """The reranker's deployment: encodes on host threads, scores in batches of waiting requests."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from cluster.settings import ReplicaSettings
+from cluster.settings import ModelScaling
 from models.inputs import MultimodalInput
 from models.options import RerankerOptions
 from models.pairs import EncodedGroup
 from serve.batcher import TokenBatcher
+from serve.logs import leave_out_refusals
 from serve.tracing import Trace, traced
 
 HOST_THREADS = 2
@@ -29,12 +31,13 @@ class RerankerDeployment:
     """One replica; every method is safe to call at the same time."""
 
     def __init__(
-        self, options: RerankerOptions, scaling: ReplicaSettings, threads: int, otlp: str
+        self, options: RerankerOptions, scaling: ModelScaling, threads: int, otlp: str
     ) -> None:
         from models.reranker import Qwen3VLReranker
         from serve.threads import use_threads
 
         use_threads(threads)
+        leave_out_refusals()
         self._trace = Trace("quire-reranker", otlp)
         self._reranker = Qwen3VLReranker(options)
         self._reranker.score(MultimodalInput(text="warm"), [MultimodalInput(text="up")])
@@ -60,7 +63,9 @@ class RerankerDeployment:
         """Raises InvalidInput, Overloaded or DeadlineExceeded."""
         from models.reranker import gather
 
+        deadline = time.monotonic() + timeout_s
+        self._batcher.admit(timeout_s)  # before the host works for nothing
         loop = asyncio.get_running_loop()
         groups = await loop.run_in_executor(self._host, self._reranker.encode, query, documents)
-        scores = await self._batcher.submit(groups, timeout_s)
+        scores = await self._batcher.submit(groups, deadline - time.monotonic())
         return Scored(gather(groups, scores), sum(group.tokens for group in groups))

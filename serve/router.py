@@ -5,7 +5,9 @@ What it can do is here; how HTTP asks for it is in web.py and the routes. Not co
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
@@ -27,12 +29,16 @@ from serve.embedder import Embedded
 from serve.handles import EmbedderHandle, Handle, RerankerHandle
 from serve.jobs import Job, JobRequest
 from serve.keys import KeyRing
+from serve.logs import leave_out_refusals
 from serve.reranker import Scored
 from serve.tracing import Trace
 from serve.uploads import Uploads
 
 T = TypeVar("T")
 READY_TIMEOUT_S = 2.0
+JOB_TIMEOUT_S = 10.0
+STORE_THREADS = 32
+FILE_THREADS = 8
 SECONDS_READY = 5.0  # how long a good answer of a model is believed
 
 
@@ -56,12 +62,22 @@ class Router:
     """One replica of the router; methods may be called at the same time."""
 
     def __init__(
-        self, settings: Settings, models: Models, embedder: Any, reranker: Any, indexer: Any
+        self,
+        settings: Settings,
+        models: Models,
+        embedder: Any,
+        reranker: Any,
+        indexer: Any,
+        *,
+        is_local: bool,
     ) -> None:
+        leave_out_refusals()
         self.settings = settings
+        self.is_local = is_local
         self.models = models
         self.trace = Trace("quire-router", settings.otlp_endpoint)
-        self.keys = KeyRing(settings.keys_path) if settings.needs_keys else None
+        open_to_all = is_local or settings.allow_anonymous
+        self.keys = None if open_to_all else KeyRing(settings.keys_path)
         self._fingerprint = models.embedder.fingerprint(models.embedder.resolved_precision)
         self._embedder = EmbedderHandle("embedder", embedder)
         self._reranker = RerankerHandle("reranker", reranker)
@@ -69,8 +85,20 @@ class Router:
         self._link = StoreLink(settings)
         self._images = PageImages(settings.page_images_url)
         self._uploads = Uploads(settings.uploads_url, settings.max_document_bytes)
+        self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._ready_until: dict[str, float] = {}
+        self._store_pool: ThreadPoolExecutor | None = None
         self._checked: MilvusStore | None = None
+
+    async def check_health(self) -> None:
+        """Ray Serve calls this before the first request and every few seconds."""
+        if self._store_pool is None:  # calls of Milvus wait in the loop's default threads
+            self._store_pool = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+            asyncio.get_running_loop().set_default_executor(self._store_pool)
+
+    async def in_background(self, work: Callable[..., T], *args: Any) -> T:
+        """Work with files and images, on threads of its own: no search waits for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._files, work, *args)
 
     def close(self) -> None:
         """Leave the store."""
@@ -138,8 +166,9 @@ class Router:
         return page, document.pages if document else page.page
 
     async def page_image(self, tenant: str, doc_id: str, number: int) -> bytes:
-        """The JPEG of a page. Raises NotFound."""
-        return await asyncio.to_thread(self._images.get, tenant, doc_id, number)
+        """The JPEG of a page that is in the index. Raises NotFound."""
+        await self.page(tenant, doc_id, number)  # what was deleted is gone, whatever is left of it
+        return await self.in_background(self._images.get, tenant, doc_id, number)
 
     async def documents(self, wanted: Any, status: Any) -> list[Document]:
         """Documents that pass, newest first."""
@@ -161,30 +190,30 @@ class Router:
         document = await self.document(tenant, doc_id)
 
         def remove() -> Forgotten:
-            gone = forget_document(self.store(), self._images, document)
             self._uploads.forget(document)
-            return gone
+            return forget_document(self.store(), self._images, document)
 
         return await self._watched(asyncio.to_thread(remove))
 
     async def keep(self, tenant: str, name: str, file: IO[bytes]) -> str:
         """Keep an uploaded file; returns its source. Raises InvalidInput."""
-        return await asyncio.to_thread(self._uploads.put, tenant, name, file)
+        return await self.in_background(self._uploads.put, tenant, name, file)
 
     async def submit(self, request: JobRequest) -> Job:
         """Queue a job that indexes stored files."""
-        job: Job = await self._indexer.call("submit", request, timeout_s=READY_TIMEOUT_S * 5)
+        job_id = uuid.uuid4().hex  # named here, so that to ask twice is to ask once
+        job: Job = await self._indexer.call("submit", job_id, request, timeout_s=JOB_TIMEOUT_S)
         return job
 
     async def job(self, tenant: str | None, job_id: str) -> Job:
         """A job of this tenant; None sees all. Raises NotFound."""
-        found: Job | None = await self._indexer.call("job", job_id, timeout_s=READY_TIMEOUT_S * 5)
+        found: Job | None = await self._indexer.call("job", job_id, timeout_s=JOB_TIMEOUT_S)
         return self._own(found, tenant, job_id)
 
     async def next_version(self, tenant: str | None, job_id: str, seen: int, wait_s: float) -> Job:
         """The job once it is newer than version `seen`, or as it is after `wait_s`."""
         found: Job | None = await self._indexer.call(
-            "next_version", job_id, seen, wait_s, timeout_s=wait_s + READY_TIMEOUT_S * 5
+            "next_version", job_id, seen, wait_s, timeout_s=wait_s + JOB_TIMEOUT_S
         )
         return self._own(found, tenant, job_id)
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.core import Document, Filter, Hit, Page, Scalar
 
+RETRY_S = "2"  # when to ask again a service that is not ready
 MOST_TEXT_CHARS = 32_768
 MOST_PAGES = 1000
 MOST_CANDIDATES = 200

@@ -1,6 +1,5 @@
 """`POST /v1/search` and the pages that it finds."""
 
-import asyncio
 import hashlib
 import json
 from typing import Annotated, Any
@@ -94,7 +93,7 @@ async def page_image(
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     if width is not None:
-        jpeg = await asyncio.to_thread(narrowed, jpeg, width)
+        jpeg = await service.in_background(narrowed, jpeg, width)
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
@@ -102,7 +101,7 @@ async def _asked(request: Request, settings: Settings) -> tuple[SearchRequest, b
     """The body, JSON or a form with an image file, and the image it brings."""
     limits = {
         "max_bytes": settings.max_query_image_bytes,
-        "max_pixels": settings.max_image_pixels,
+        "max_pixels": settings.max_query_image_pixels,
     }
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":

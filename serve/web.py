@@ -1,7 +1,7 @@
 """HTTP around the router: the application, its edge (limits, ids, logs), one shape of errors."""
 
 import json
-import logging
+import math
 import re
 import time
 import uuid
@@ -29,12 +29,14 @@ from cluster.errors import (
 )
 from cluster.metrics import service_metrics
 from cluster.settings import LOOPBACK, Settings
-from serve.schemas import ErrorBody, Problem
+from serve.access import caller_of
+from serve.logs import log
+from serve.router import Router
+from serve.schemas import RETRY_S, ErrorBody, Problem
 from serve.service import service
 
 UI = Path(__file__).parent / "ui"
 UPLOAD_PATH = "/v1/documents"
-STORE_RETRY_S = 2
 # The most specific first; what is not here is for the operator: the service is not usable now.
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (TooLarge, 413, "too_large"),
@@ -56,8 +58,11 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+UNAVAILABLE = "the index or a model is not available: try again"
+PROBES = ("/healthz", "/readyz")
+CLIENT_LEFT = 499  # the status that is noted where nobody waited for one
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-log = logging.getLogger("ray.serve")  # Serve writes it as JSON, with the ids of its own
+_HEX = re.compile(r"[0-9a-f]{32}(:\d+)?")
 
 
 def build_http() -> FastAPI:
@@ -111,22 +116,20 @@ class Edge:
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self._app = app
-        self._ongoing = 0
+        self._ongoing = {"requests": 0, "streams": 0}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        settings = service().settings
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        given = headers.get("x-request-id", "")
+        router = service()
+        request = Request(scope)
+        given = request.headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        scope["state"]["deadline"] = time.monotonic() + _timeout_s(headers, settings)
+        request.state.request_id = request_id
+        request.state.deadline = time.monotonic() + _timeout_s(request, router.settings)
         started = time.perf_counter()
-        status = 499  # the client went away
+        status = CLIENT_LEFT
         began = False
 
         async def sending(message: Any) -> None:
@@ -139,64 +142,75 @@ class Edge:
                 ]
             await send(message)
 
-        limit = _body_limit(scope, settings)
-        self._ongoing += 1
+        kind = "streams" if scope["path"].endswith("/events") else "requests"
+        self._ongoing[kind] += 1
         try:
-            if refusal := self._refuse(scope, headers, settings, limit):
-                await _answer(refusal)(scope, receive, sending)
-            else:
-                with service().trace.span(scope["path"], headers.get("traceparent", "")):
-                    await self._app(scope, _counting(receive, limit), sending)
-        except Exception as error:
-            log.exception("request failed", extra={"quire_request_id": request_id})
+            limit = self._check(request, router, kind)
+            with router.trace.span(_named(scope), request.headers.get("traceparent", "")):
+                await self._app(scope, _counting(receive, limit), sending)
+        except Exception as error:  # noqa: BLE001 — the router's edge: the one place for it
+            if not isinstance(error, QuireError):
+                log.exception("request failed", extra={"quire_request_id": request_id})
             if not began:
                 await _answer(error)(scope, receive, sending)
         finally:
-            self._ongoing -= 1
+            self._ongoing[kind] -= 1
             _note(scope, request_id, status, time.perf_counter() - started)
 
-    def _refuse(
-        self, scope: Any, headers: dict[str, str], settings: Settings, limit: int
-    ) -> QuireError | None:
-        """Why a request is not even read."""
-        if self._ongoing > settings.router.max_ongoing_requests:
-            return Overloaded("too many requests at once: try again")
-        length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > limit:
-            return TooLarge(f"the body of this request may have {limit:,} bytes")
-        if not settings.needs_keys and not settings.allow_anonymous:
-            return _foreign(scope, headers)
-        return None
+    def _check(self, request: Request, router: Router, kind: str) -> int:
+        """The most bytes that the body may have; nothing of it is read before.
+
+        Raises Overloaded, TooLarge, InvalidInput, Forbidden or Unauthorized.
+        """
+        path = request.url.path
+        if path in PROBES:  # they tell whether the service lives, also when it is busy
+            return 0
+        if self._ongoing[kind] > router.settings.router.max_ongoing_requests:
+            raise Overloaded("too many requests at once: try again")
+        if router.keys is None:
+            _check_origin(request, router.is_local)
+        if path.startswith("/v1/") or path in ("/v2/embed", "/v2/rerank", "/metrics"):
+            request.state.caller = caller_of(request, router.keys)
+        limit = _body_limit(request, router.settings)
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise InvalidInput("the Content-Length is no number")
+        if int(length) > limit:
+            raise TooLarge(f"the body of this request may have {limit:,} bytes")
+        return limit
 
 
-def _foreign(scope: Any, headers: dict[str, str]) -> QuireError | None:
-    """On loopback no key is asked for: so no other site's page may speak through the browser."""
-    host = headers.get("host", "")
+def _check_origin(request: Request, is_local: bool) -> None:
+    """Where no key is asked for, no other site's page may speak through the browser.
+
+    Raises Forbidden.
+    """
+    host = request.headers.get("host", "")
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    if name.strip("[]") not in LOOPBACK:
-        return Forbidden(f"this service answers on loopback only, not as {name[:80]!r}")
-    origin = headers.get("origin")
+    if is_local and name.strip("[]") not in LOOPBACK:
+        raise Forbidden(f"this service answers on loopback only, not as {name[:80]!r}")
+    origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
-        return Forbidden("requests of other origins are not answered")
-    return None
+        raise Forbidden("requests of other origins are not answered")
 
 
-def _timeout_s(headers: dict[str, str], settings: Settings) -> float:
+def _timeout_s(request: Request, settings: Settings) -> float:
     """How long a request may take: its own wish where it is shorter than the service's limit."""
     try:
-        wish = float(headers.get("x-request-timeout-s", "inf"))
+        wish = float(request.headers.get("x-request-timeout-s", "inf"))
     except ValueError:
-        wish = settings.request_timeout_s
-    return min(max(wish, 0.0), settings.request_timeout_s)  # of "nan" the service's own
+        wish = math.nan
+    limit = settings.request_timeout_s
+    return limit if math.isnan(wish) else min(max(wish, 0.0), limit)
 
 
-def _body_limit(scope: Any, settings: Settings) -> int:
-    is_upload = scope["method"] == "POST" and scope["path"] == UPLOAD_PATH
+def _body_limit(request: Request, settings: Settings) -> int:
+    is_upload = request.method == "POST" and request.url.path == UPLOAD_PATH
     return settings.max_upload_bytes if is_upload else settings.max_body_bytes
 
 
 def _counting(receive: Any, limit: int) -> Any:
-    """A body without a length is counted while it comes. Raises TooLarge."""
+    """A body without a length is counted while it comes."""
     seen = 0
 
     async def counted() -> Any:
@@ -204,10 +218,16 @@ def _counting(receive: Any, limit: int) -> Any:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise TooLarge(f"the body of this request may have {limit:,} bytes")
+            # FastAPI lets only this kind through from the reading of a body.
+            raise HTTPException(413, f"the body of this request may have {limit:,} bytes")
         return message
 
     return counted
+
+
+def _named(scope: Any) -> str:
+    """A span's name: few, whatever ids the path holds."""
+    return f"{scope['method']} {_HEX.sub('{id}', scope['path'])}"[:80]
 
 
 def _page_headers(path: str, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -229,7 +249,7 @@ def _note(scope: Any, request_id: str, status: int, seconds: float) -> None:
         "path": scope["path"],
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
-        "key_id": scope["state"].get("key_id", ""),
+        "key_id": getattr(scope["state"].get("caller"), "key_id", ""),
     }
     log.info("request", extra=facts)
 
@@ -242,10 +262,14 @@ def _answer(error: BaseException) -> JSONResponse:
             if isinstance(error, Overloaded):
                 headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
             elif status == 503:
-                headers["Retry-After"] = str(STORE_RETRY_S)
+                headers["Retry-After"] = RETRY_S
             elif status == 401:
                 headers["WWW-Authenticate"] = "Bearer"
             message = str(error) or "the time for this request is over: try again"
+            if name == "unavailable":
+                log.warning("unavailable: %s", error)
+                # Addresses are for those who run the service.
+                message = message if service().keys is None else UNAVAILABLE
             return _body(status, name, message, headers=headers)
     return _body(500, "internal", "something went wrong here; the log has it under the request id")
 
