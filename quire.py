@@ -371,6 +371,7 @@ def demo(
             print_hits(hits, search.query.text)
     console.rule("Where to go next")
     console.print(
+        f"quire serve --store {store}       # the same in a browser\n"
         f'quire search "your words" --store {store}\n'
         f"quire search --image shot.png --store {store}\n"
         "quire ingest DIR            # your own PDFs, into ./quire-data\n"

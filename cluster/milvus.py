@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -190,8 +190,7 @@ class MilvusStore:
 
     def pages_present(self, document: Document) -> set[int]:
         """The pages whose rows are in the index as this document would write them."""
-        key = document_key(document.tenant, document.doc_id)
-        expression = f'doc_key in ["{key}"] and chunk == 0'
+        expression = f"{_rows_of(document)} and chunk == 0"
         fields = ("page", "tags", "metadata", "source")
         stored = schema.row_facts(document)
         return {
@@ -230,12 +229,27 @@ class MilvusStore:
 
     def forget(self, document: Document) -> int:
         """Remove a document and its rows; returns how many page and chunk rows went."""
-        key = document_key(document.tenant, document.doc_id)
-        expression = f'doc_key in ["{key}"]'
-        rows = self._count(self._pages, [expression])
-        self._delete(self._pages, expression)
-        self._delete(self._documents, expression)
+        rows = self.forget_pages(document)
+        self._delete(self._documents, _rows_of(document))
         return rows
+
+    def forget_pages(self, document: Document) -> int:
+        """Remove a document's rows but not the document; returns how many went."""
+        return self._remove_rows(_rows_of(document))
+
+    def trim_pages(self, document: Document, kept: Mapping[int, int]) -> None:
+        """Remove the rows of each page beyond the first `kept[page]`; with 0 the page goes.
+
+        Raises StoreUnavailable after several tries.
+        """
+        pages_by_kept: dict[int, list[int]] = {}
+        for page, rows in kept.items():
+            pages_by_kept.setdefault(int(rows), []).append(int(page))
+        beyond = " or ".join(
+            f"(page in {pages} and chunk >= {rows})" for rows, pages in pages_by_kept.items()
+        )
+        if beyond:
+            self._patiently(lambda: self._remove_rows(f"{_rows_of(document)} and ({beyond})"))
 
     def search(
         self,
@@ -327,15 +341,29 @@ class MilvusStore:
             )
 
     def _upsert(self, name: str, entities: list[dict[str, Any]]) -> None:
+        self._patiently(
+            lambda: _guard(
+                lambda: self._client.upsert(name, entities, timeout=self.address.timeout_s)
+            )
+        )
+
+    def _patiently(self, write: Callable[[], object]) -> None:
+        """A server that restarts is back in seconds, and our writes may be repeated."""
         for attempt in range(WRITE_ATTEMPTS):
             try:
-                _guard(lambda: self._client.upsert(name, entities, timeout=self.address.timeout_s))
+                write()
                 return
             except StoreUnavailable:
-                # A server that restarts is back in seconds, and an upsert may be repeated.
                 if attempt == WRITE_ATTEMPTS - 1:
                     raise
                 time.sleep(WRITE_BACKOFF_S * 2**attempt)
+
+    def _remove_rows(self, expression: str) -> int:
+        """Remove page and chunk rows; returns how many. Where there are none it costs a count."""
+        rows = self._count(self._pages, [expression])
+        if rows:
+            self._delete(self._pages, expression)
+        return rows
 
     def _delete(self, name: str, expression: str) -> None:
         _guard(lambda: self._client.delete(name, filter=expression, timeout=self.address.timeout_s))
@@ -380,6 +408,11 @@ class MilvusStore:
             everything.extend(batch)
         iterator.close()
         return everything
+
+
+def _rows_of(document: Document) -> str:
+    """The expression for a document and its rows."""
+    return f'doc_key in ["{document_key(document.tenant, document.doc_id)}"]'
 
 
 def _guard(call: Callable[[], T]) -> T:

@@ -1,4 +1,7 @@
-"""Forget documents: rows first, so that they are invisible at once, then their page images."""
+"""Forget documents: rows first, so that they are invisible at once, then their page images.
+
+The document itself goes last: what failed half-way is found again and can be repeated.
+"""
 
 from dataclasses import dataclass
 
@@ -37,11 +40,13 @@ def run(
 
 def forget_document(store: MilvusStore, images: PageImages, document: Document) -> Forgotten:
     """Remove one document from the store and the page images."""
-    rows = store.forget(document)
+    rows = store.forget_pages(document)
+    kept = images.forget(document)
+    rows += store.forget(document)  # the document, and pages that an ingest wrote meanwhile
     return Forgotten(
         document=document.doc_id,
         source=document.source,
         tenant=document.tenant,
         rows=rows,
-        images=images.forget(document),
+        images=kept,
     )

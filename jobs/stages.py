@@ -8,6 +8,7 @@ and passes through the stages behind it untouched.
 import hashlib
 import json
 import os
+import re
 import socket
 import stat
 import time
@@ -20,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cluster.chunks import chunk_text
-from cluster.core import Document, Row, Scalar, doc_id_of, sha256_of
+from cluster.core import Document, Filter, Row, Scalar, doc_id_of, sha256_of
 from cluster.errors import QuireError, UnreadableDocument
 from cluster.milvus import MilvusStore, StoreAddress
 from cluster.page_images import PageImages
@@ -31,6 +32,7 @@ from models.options import EmbedderOptions
 
 Batch = dict[str, Any]
 Event = Literal["work", "unchanged", "refused", "page"]
+_FOLDERS = re.compile(r"(?<![^\s\"'`(\[=])([a-z][a-z0-9+.-]*:/)?/[^\s\"'`]*/")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Job:
     tenant: str
     tags: tuple[str, ...]
     metadata: dict[str, Scalar]
-    again: bool
+    again: bool  # also documents that are in the index as they are; but none that is not
     threads: int
 
 
@@ -68,22 +70,33 @@ class CheckDocuments:
     def _check(self, source: str) -> Iterator[dict[str, str]]:
         # Known by its name until its bytes are read.
         document = self._document(source, hashlib.sha256(os.fsencode(source)).hexdigest())
+        held: Document | None = None
+        if self.job.again and not self._is_held(source):
+            deleted = replace(document, status="skipped")
+            message = "it was deleted before it could be indexed again: ingest it anew"
+            yield _work("refused", deleted, "deleted", message)
+            return
         try:
             stamp = stamp_of(source)  # before the bytes: a change in between must show
             with local_copy(source, self.job.settings.max_document_bytes) as path:
                 if self._may_hash(path):
                     document = self._document(source, sha256_of(path))
-                    if (held := self._unchanged(document)) is not None:
-                        yield held
+                    held = self.store.document(document.tenant, document.doc_id)
+                    if (outcome := self._unchanged(document, held)) is not None:
+                        yield outcome
                         return
                 info = self.renderer.check(path)
         except UnreadableDocument as error:
             yield self._refuse(document, error)
         except OSError as error:
-            message = f"it cannot be read ({error.strerror or error}): check that it is there"
+            message = f"it cannot be read ({_why(error)}): check that it is there"
             yield self._refuse(document, UnreadableDocument("unreadable", message))
         else:
-            yield from self._split(replace(document, title=info.title, pages=info.pages), stamp)
+            document = replace(document, title=info.title, pages=info.pages)
+            yield from self._split(document, stamp, is_new=held is None)
+
+    def _is_held(self, source: str) -> bool:
+        return bool(self.store.documents(Filter(tenant=self.job.tenant), source=source))
 
     def _document(self, source: str, sha256: str) -> Document:
         return Document(
@@ -102,28 +115,28 @@ class CheckDocuments:
         found = Path(path).stat()
         return stat.S_ISREG(found.st_mode) and found.st_size <= self.job.settings.max_document_bytes
 
-    def _unchanged(self, document: Document) -> dict[str, str] | None:
+    def _unchanged(self, document: Document, held: Document | None) -> dict[str, str] | None:
         """The outcome of a document that is in the index as it is; None where there is work."""
         twin = self._seen.setdefault(document.doc_id, document.source)
         if twin != document.source:
-            return _work("unchanged", document, "", f"the same bytes as {twin}")
-        held = self.store.document(document.tenant, document.doc_id)
+            return _work("unchanged", document, "", f"the same bytes as {_name(twin)}")
         if self.job.again or held is None or held.status != "indexed" or held.error:
             return None
         if (held.tags, held.metadata) != (document.tags, document.metadata):
             return None
         if held.source != document.source and not _still_holds(held):
             return None  # it moved, and every row names its source
-        note = "" if held.source == document.source else f"the same bytes as {held.source}"
+        note = "" if held.source == document.source else f"the same bytes as {_name(held.source)}"
         return _work("unchanged", replace(document, pages=held.pages), "", note)
 
     def _refuse(self, document: Document, error: UnreadableDocument) -> dict[str, str]:
         status: Literal["skipped", "failed"] = "skipped" if error.skipped else "failed"
-        refused = replace(document, status=status, error=f"{error.reason}: {error}")
+        message = names_only(str(error), document.source)
+        refused = replace(document, status=status, error=f"{error.reason}: {message}")
         self.store.put_document(refused)
-        return _work("refused", refused, error.reason, str(error))
+        return _work("refused", refused, error.reason, message)
 
-    def _split(self, document: Document, stamp: str) -> Iterator[dict[str, str]]:
+    def _split(self, document: Document, stamp: str, *, is_new: bool) -> Iterator[dict[str, str]]:
         present = set() if self.job.again else self.store.pages_present(document)
         self.store.put_document(document)
         missing = [page for page in range(1, document.pages + 1) if page not in present]
@@ -131,7 +144,9 @@ class CheckDocuments:
         # A document whose pages are all there but was never finished still needs its last word.
         for start in range(0, max(1, len(missing)), size):
             pages = missing[start : start + size]
-            yield _work("work", document, pages=pages, todo=len(missing), stamp=stamp)
+            yield _work(
+                "work", document, pages=pages, todo=len(missing), stamp=stamp, is_new=is_new
+            )
 
 
 class RenderPages:
@@ -155,8 +170,9 @@ class RenderPages:
             try:
                 path = self._local(work["document"]["source"], work["stamp"])
             except (OSError, UnreadableDocument) as error:
+                why = _why(error) if isinstance(error, OSError) else error
                 for page in work["pages"]:
-                    yield _failed_page(work, page, "unreadable", f"{error}: ingest it again")
+                    yield _failed_page(work, page, "unreadable", f"{why}: ingest it again")
                 continue
             for page in work["pages"]:
                 yield self._render(path, work, page)
@@ -177,7 +193,7 @@ class RenderPages:
         try:
             rendered = self.renderer.render(path, page, self.job.target)
         except UnreadableDocument as error:
-            return _failed_page(work, page, error.reason, str(error))
+            return _failed_page(work, page, error.reason, names_only(str(error), path))
         self.images.put(document["tenant"], document["doc_id"], page, rendered.jpeg)
         facts = {
             "page": page,
@@ -246,7 +262,12 @@ class EmbedPages:
 
 
 class WritePages:
-    """Vectors → rows in the store; what comes out is the outcome of each page."""
+    """Vectors → rows in the store; what comes out is the outcome of each page.
+
+    Of a document that was there before, what an earlier ingest wrote and this one does not goes:
+    chunks beyond those that a page has now, and every row of a page that now fails. The index
+    holds what the document's last ingest could read; its report and its error name the rest.
+    """
 
     def __init__(self, job: Job) -> None:
         self.store = MilvusStore(job.address)
@@ -259,6 +280,7 @@ class WritePages:
         for page, vectors in zip(pages, batch["vectors"], strict=True):
             if vectors:
                 rows += self._rows(page, np.frombuffer(vectors, np.float32))
+        self._trim(pages)  # first: where a page's own row is as it should be, so are its chunks
         self.store.write_rows(rows)
         seconds = (time.perf_counter() - started) / max(1, len(pages))
         for page in pages:
@@ -266,6 +288,18 @@ class WritePages:
             for bulky in ("text", "chunks", "pages"):
                 page.pop(bulky, None)
         return {"event": batch["event"], "work": _texts(pages)}
+
+    def _trim(self, pages: list[dict[str, Any]]) -> None:
+        kept: dict[str, dict[int, int]] = {}  # rows of each page, by document
+        documents: dict[str, Document] = {}
+        for page in pages:
+            if "page" in page and not page["is_new"]:
+                document = to_document(page["document"])
+                documents[document.doc_id] = document
+                rows = 1 + len(page["chunks"]) if "chunks" in page else 0
+                kept.setdefault(document.doc_id, {})[page["page"]] = rows
+        for doc_id, document in documents.items():
+            self.store.trim_pages(document, kept[doc_id])
 
     def _rows(self, page: dict[str, Any], vectors: np.ndarray) -> list[Row]:
         document = to_document(page["document"])
@@ -296,6 +330,22 @@ def to_document(fields: dict[str, Any]) -> Document:
     return Document(**{**fields, "tags": tuple(fields["tags"])})
 
 
+def names_only(text: str, *paths: str) -> str:
+    """A message without folders: where files lie on a server is nobody's business."""
+    for path in paths:
+        text = text.replace(path, _name(path))
+    return _FOLDERS.sub("", text)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _why(error: OSError) -> str:
+    """What the system says, without the path that it may add."""
+    return error.strerror or type(error).__name__
+
+
 def _work(
     event: Event,
     document: Document,
@@ -304,6 +354,7 @@ def _work(
     pages: list[int] | None = None,
     todo: int = 0,
     stamp: str = "",
+    is_new: bool = True,
 ) -> dict[str, str]:
     work = {
         "document": asdict(document),
@@ -312,6 +363,7 @@ def _work(
         "pages": pages or [],
         "todo": todo,
         "stamp": stamp,
+        "is_new": is_new,
     }
     return {"event": event, "work": json.dumps(work)}
 

@@ -1,10 +1,13 @@
 """The indexer's deployment: runs the ingest of jobs one after the other, in the background.
 
-There is one replica. It writes every job down before it answers, and takes up what is unfinished
-when it starts: an ingest that is run again goes on where it stopped.
+There is one replica; during a rolling update an old and a new one may overlap. Each writes a job
+down before it answers and reads the others' jobs from their files; the one that holds the
+journal's lock runs them. It takes up what is unfinished when it gets the lock: an ingest that is
+run again goes on where it stopped.
 """
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,50 +19,62 @@ from cluster.settings import Settings
 from jobs.ingest import IngestRequest, run
 from jobs.progress import Counts
 from jobs.report import IngestReport
+from jobs.stages import names_only
 from serve.jobs import Job, JobRequest, Journal
 
+LOOK_S = 1.0  # between two looks for the lock, and for jobs that another replica wrote down
+RETRY_S = 5.0  # before a state that could not be written is written again
 SAVE_INTERVAL_S = 1.0
 PROGRESS = ("documents", "documents_done", "pages", "pages_done", "failures")
+log = logging.getLogger("ray.serve")
 
 
 class IndexerDeployment:
-    """Jobs by id; methods may be called at the same time."""
+    """Jobs by id; methods may be called at the same time.
+
+    Invariant: a job in memory is as its file is; there is none in memory without the lock.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._journal = Journal(settings.data_dir / "jobs")
-        self._jobs = self._journal.load()
+        self._jobs: dict[str, Job] = {}
+        self._has_jobs = False  # the lock is ours, and what was in the folder is in memory
         self._changed = asyncio.Condition()
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        for job in self._jobs.values():
-            if not job.is_over:
-                self._queue.put_nowait(job.job_id)
+        self._submitted = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
+        self._saving: set[asyncio.Task[None]] = set()
 
-    async def submit(self, request: JobRequest) -> Job:
-        """Queue a job; it is on disk when this returns."""
-        job = self._journal.new(request)
-        self._jobs[job.job_id] = job
-        self._queue.put_nowait(job.job_id)
+    async def submit(self, job_id: str, request: JobRequest) -> Job:
+        """Queue a job; it is on disk when this returns. To submit it twice is to submit it once.
+
+        Raises InvalidInput where the id is not 32 hex digits.
+        """
+        job = await asyncio.to_thread(self._journal.new, job_id, request)
+        self._submitted.set()
         self._start()
         return job
 
     async def job(self, job_id: str) -> Job | None:
         self._start()
-        return self._jobs.get(job_id)
+        return self._jobs.get(job_id) or await asyncio.to_thread(self._journal.find, job_id)
 
     async def next_version(self, job_id: str, seen: int, wait_s: float) -> Job | None:
         """The job once it is newer than version `seen`, or as it is after `wait_s`."""
-        self._start()
 
-        def is_news() -> bool:
-            job = self._jobs.get(job_id)
-            return job is None or job.version > seen or job.is_over
+        def is_newer() -> bool:
+            return job_id in self._jobs and self._jobs[job_id].version > seen
 
-        async with self._changed:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait_for(is_news), wait_s)
-        return self._jobs.get(job_id)
+        deadline = time.monotonic() + wait_s
+        while True:
+            job = await self.job(job_id)
+            left_s = deadline - time.monotonic()
+            if job is None or job.version > seen or job.is_over or left_s <= 0:
+                return job
+            # Another replica tells nobody: where it has the lock, its files are looked at again.
+            async with self._changed:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait_for(is_newer), min(left_s, LOOK_S))
 
     async def check_health(self) -> None:
         """Ray Serve calls this: it also takes up unfinished jobs after a restart."""
@@ -71,19 +86,52 @@ class IndexerDeployment:
 
     async def _work(self) -> None:
         while True:
-            job_id = await self._queue.get()
-            await self._update(job_id, status="running")
-            view = _JobView(self, job_id, asyncio.get_running_loop())
+            self._submitted.clear()
             try:
-                report = await asyncio.to_thread(self._run, self._jobs[job_id].request, view)
-            except QuireError as error:
-                await self._update(job_id, status="failed", error=str(error))
-            except Exception as error:  # noqa: BLE001 — a job's failure is its own, not the queue's
-                message = f"{type(error).__name__}: {error}; see the indexer's log"
-                await self._update(job_id, status="failed", error=message)
-            else:
-                await self._update(job_id, status="succeeded", documents=_documents(report))
-            service_metrics().jobs.inc(1, {"status": self._jobs[job_id].status})
+                if await self._take_over():
+                    await self._run_all()
+            except OSError:
+                log.exception("the journal of jobs cannot be used; trying again")
+                await asyncio.sleep(RETRY_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._submitted.wait(), LOOK_S)
+
+    async def _take_over(self) -> bool:
+        """Whether the jobs are ours to run."""
+        if not self._has_jobs and self._journal.lock():
+            self._jobs = await asyncio.to_thread(self._journal.load)
+            self._has_jobs = True
+            await self._prune()
+        return self._has_jobs
+
+    async def _run_all(self) -> None:
+        """Run every job that waits, the oldest first."""
+        while True:
+            arrived = await asyncio.to_thread(self._journal.arrived, self._jobs.keys())
+            self._jobs.update(arrived)
+            waiting = [job for job in self._jobs.values() if not job.is_over]
+            if not waiting:
+                return
+            await self._run_one(min(waiting, key=lambda job: job.created))
+            await self._prune()
+
+    async def _run_one(self, job: Job) -> None:
+        await self._settle(job.job_id, status="running")
+        view = _JobView(self, job.job_id, asyncio.get_running_loop())
+        end: dict[str, Any]
+        try:
+            report = await asyncio.to_thread(self._run, job.request, view)
+        except QuireError as error:
+            log.warning("job %s failed: %s", job.job_id, error)
+            end = {"status": "failed", "error": names_only(str(error), *job.request.paths)}
+        except Exception:  # a job's failure is its own, not the queue's
+            log.exception("job %s failed", job.job_id)
+            message = f"an unexpected error: look into the indexer's log for job {job.job_id}"
+            end = {"status": "failed", "error": message}
+        else:
+            end = {"status": "succeeded", "documents": _documents(report)}
+        await self._settle(job.job_id, **end)
+        service_metrics().jobs.inc(1, {"status": end["status"]})
 
     def _run(self, asked: JobRequest, view: "_JobView") -> IngestReport:
         request = IngestRequest(
@@ -98,17 +146,43 @@ class IndexerDeployment:
             service_metrics().pages_indexed.inc(report.new_pages)
         return report
 
+    async def _prune(self) -> None:
+        for job_id in await asyncio.to_thread(self._journal.prune, list(self._jobs.values())):
+            del self._jobs[job_id]
+
+    async def _settle(self, job_id: str, **changes: Any) -> None:
+        """Change a job, however often the disk refuses: what became of it is not to be lost."""
+        while True:
+            try:
+                await self._update(job_id, **changes)
+            except OSError:
+                log.exception("job %s: its state cannot be written; trying again", job_id)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
     async def _update(self, job_id: str, **changes: Any) -> None:
+        """Save a change, then show it. Raises OSError where nothing was saved."""
         async with self._changed:
-            if self._jobs[job_id].is_over:
+            job = self._jobs.get(job_id)
+            if job is None or job.is_over:
                 return  # late progress
-            self._jobs[job_id] = self._jobs[job_id].changed(**changes)
-            await asyncio.to_thread(self._journal.save, self._jobs[job_id])
+            changed = job.changed(**changes)
+            await asyncio.to_thread(self._journal.save, changed)
+            self._jobs[job_id] = changed
             self._changed.notify_all()
 
     def progressed(self, job_id: str, counts: dict[str, int]) -> None:
         """Called on the event loop while the job runs."""
-        self._news = asyncio.get_running_loop().create_task(self._update(job_id, progress=counts))
+        task = asyncio.get_running_loop().create_task(self._save_progress(job_id, counts))
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
+
+    async def _save_progress(self, job_id: str, counts: dict[str, int]) -> None:
+        try:
+            await self._update(job_id, progress=counts)
+        except OSError as error:  # the next progress, or the end, will be written
+            log.warning("job %s: its progress cannot be written: %s", job_id, error)
 
 
 class _JobView:
@@ -148,9 +222,11 @@ def _documents(report: IngestReport) -> tuple[dict[str, Any], ...]:
             "state": each.state,
             "doc_id": each.doc_id,
             "reason": each.reason,
-            "message": each.message,
+            "message": names_only(each.message, each.source),
             "pages": each.pages,
-            "failed_pages": {str(page): why for page, why in each.failed_pages.items()},
+            "failed_pages": {
+                str(page): names_only(why, each.source) for page, why in each.failed_pages.items()
+            },
         }
         for each in report.documents
     )

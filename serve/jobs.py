@@ -1,16 +1,29 @@
-"""Jobs and their journal: one JSON file a job, so that a restart forgets none."""
+"""Jobs and their journal: one JSON file a job, so that a restart forgets none.
 
+Any replica may write down a new job and read them all; only the one that holds the journal's lock
+changes, sets aside and removes them.
+"""
+
+import fcntl
 import json
+import logging
+import os
+import re
 import time
 import uuid
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, get_args
 
 from cluster.core import Scalar
+from cluster.errors import InvalidInput
 
 Status = Literal["queued", "running", "succeeded", "failed"]
 KEPT_JOBS = 1000
+DRAFT_S = 60.0  # a draft of this age was left by a process that is gone
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
+log = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
@@ -46,34 +59,130 @@ class Job:
 
 
 class Journal:
-    """The jobs of one folder."""
+    """The jobs of one folder. What touches files raises OSError where the disk refuses."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock: IO[str] | None = None
 
-    def new(self, request: JobRequest) -> Job:
-        """Write down a queued job."""
-        job = Job(uuid.uuid4().hex, request, time.time())
-        self.save(job)
+    def lock(self) -> bool:
+        """Try to become the one who runs and changes jobs, for as long as this process lives."""
+        if self._lock is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = (self._folder / "lock").open("a")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                return False
+            self._lock = lock
+        return True
+
+    def new(self, job_id: str, request: JobRequest) -> Job:
+        """Write down a queued job; where the id exists, that job as it is. Raises InvalidInput."""
+        if not _JOB_ID.fullmatch(job_id):
+            raise InvalidInput(f"{job_id[:80]!r} is not a job id: expected 32 hex digits")
+        job = Job(job_id, request, time.time())
+        draft = self._draft(job)
+        try:
+            self._file(job_id).hardlink_to(draft)  # unlike a rename, never over another
+        except FileExistsError:
+            return _read(self._file(job_id))
+        finally:
+            draft.unlink()
+        _sync(self._folder)
         return job
 
     def save(self, job: Job) -> None:
         """Write a job's state, whole or not at all."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._folder / f"{job.job_id}.new"
-        draft.write_text(json.dumps(asdict(job), ensure_ascii=True))
-        draft.replace(self._folder / f"{job.job_id}.json")
+        self._draft(job).replace(self._file(job.job_id))
+        _sync(self._folder)
+
+    def find(self, job_id: str) -> Job | None:
+        """A job as its file has it; None where there is none, or none that can be read."""
+        if not _JOB_ID.fullmatch(job_id):
+            return None
+        try:
+            return _read(self._file(job_id))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.error("job %s cannot be read: %s", job_id, error)
+            return None
+
+    def arrived(self, known: Container[str]) -> dict[str, Job]:
+        """The jobs that are not among the known ones."""
+        ids = [file.stem for file in self._folder.glob("*.json")]
+        found = [self.find(job_id) for job_id in ids if job_id not in known]
+        return {job.job_id: job for job in found if job is not None}
 
     def load(self) -> dict[str, Job]:
-        """Every job by id, oldest first; the oldest beyond the last thousand are dropped."""
-        jobs = [_job(json.loads(file.read_text())) for file in self._folder.glob("*.json")]
-        jobs.sort(key=lambda job: job.created)
-        for job in jobs[:-KEPT_JOBS]:
-            (self._folder / f"{job.job_id}.json").unlink()
-        return {job.job_id: job for job in jobs[-KEPT_JOBS:]}
+        """Every job by id. A file that cannot be read is set aside, under the suffix .bad."""
+        jobs: dict[str, Job] = {}
+        for file in self._folder.glob("*.json"):
+            try:
+                jobs[file.stem] = _read(file)
+            except (OSError, ValueError) as error:
+                log.error("job %s cannot be read and is set aside as .bad: %s", file.stem, error)
+                file.replace(file.with_suffix(".bad"))
+        self._remove_old_drafts()
+        return jobs
+
+    def prune(self, jobs: Iterable[Job]) -> list[str]:
+        """Remove the oldest of the jobs that are over, beyond the last thousand; returns ids."""
+        over = sorted((job for job in jobs if job.is_over), key=lambda job: job.created)
+        gone = [job.job_id for job in over[:-KEPT_JOBS]]
+        for job_id in gone:
+            self._file(job_id).unlink(missing_ok=True)
+        return gone
+
+    def _file(self, job_id: str) -> Path:
+        return self._folder / f"{job_id}.json"
+
+    def _draft(self, job: Job) -> Path:
+        """A job in a file of its own, on the disk."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._folder / f"{job.job_id}.{uuid.uuid4().hex}.new"
+        try:
+            draft.write_text(json.dumps(asdict(job), ensure_ascii=True))
+            _sync(draft)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+        return draft
+
+    def _remove_old_drafts(self) -> None:
+        """Young ones may be another replica's, at this moment."""
+        for draft in self._folder.glob("*.new"):
+            try:
+                if time.time() - draft.stat().st_mtime > DRAFT_S:
+                    draft.unlink()
+            except FileNotFoundError:
+                continue  # it was another's
 
 
-def _job(entry: dict[str, Any]) -> Job:
-    asked = entry["request"]
-    request = JobRequest(**{**asked, "paths": tuple(asked["paths"]), "tags": tuple(asked["tags"])})
-    return Job(**{**entry, "request": request, "documents": tuple(entry["documents"])})
+def _read(file: Path) -> Job:
+    """Raises OSError, or ValueError where the file is damaged or of another version."""
+    try:
+        entry = json.loads(file.read_text())
+        asked = entry["request"]
+        request = JobRequest(
+            **{**asked, "paths": tuple(asked["paths"]), "tags": tuple(asked["tags"])}
+        )
+        job = Job(**{**entry, "request": request, "documents": tuple(entry["documents"])})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a job of this version: {error!r}") from error
+    if not _JOB_ID.fullmatch(file.stem) or job.job_id != file.stem:
+        raise ValueError("its name is not that of the job in it")
+    if job.status not in get_args(Status):
+        raise ValueError(f"a status of another version: {job.status!r}")
+    return job
+
+
+def _sync(path: Path) -> None:
+    """See to it that a file, or the names in a folder, survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

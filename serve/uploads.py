@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+import uuid
 from typing import IO
 
 import fsspec
@@ -11,10 +12,12 @@ from cluster.core import Document, doc_id_of
 from cluster.errors import InvalidInput, TooLarge
 from cluster.expressions import document_key
 from cluster.sources import SUFFIXES, absolute_source
+from cluster.terms import cut_utf8
 
-NAME_CHARS = 120
+NAME_BYTES = 200  # file systems take 255
 CHUNK_BYTES = 2**20
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]+")
+# The last of these are halves of characters, which no UTF-8 can carry.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\ud800-\udfff]+")
 
 
 class Uploads:
@@ -37,15 +40,7 @@ class Uploads:
         if size > self._max_bytes:
             raise TooLarge(f"{safe} is over {self._max_bytes:,} bytes: raise max_document_bytes")
         folder = self._folder(tenant, doc_id_of(digest.hexdigest()))
-        kept = self._fs.find(folder) if self._fs.exists(folder) else []
-        path = kept[0] if kept else f"{folder}/{safe}"
-        if not kept:
-            file.seek(0)
-            self._fs.makedirs(folder, exist_ok=True)
-            with self._fs.open(f"{folder}.part", "wb") as draft:
-                while chunk := file.read(CHUNK_BYTES):
-                    draft.write(chunk)
-            self._fs.mv(f"{folder}.part", path)
+        path = self._kept(folder) or self._keep(folder, safe, file)
         return absolute_source(self._fs.unstrip_protocol(path))
 
     def forget(self, document: Document) -> None:
@@ -54,16 +49,41 @@ class Uploads:
         if self._fs.exists(folder):
             self._fs.rm(folder, recursive=True)
 
+    def _kept(self, folder: str) -> str:
+        """The file of a folder; "" where there is none."""
+        files = self._fs.find(folder) if self._fs.exists(folder) else []
+        return str(files[0]) if files else ""
+
+    def _keep(self, folder: str, name: str, file: IO[bytes]) -> str:
+        """Write a file, whole or not at all; others may write the same bytes at the same time."""
+        draft = f"{folder}.{uuid.uuid4().hex}.part"
+        self._fs.makedirs(folder, exist_ok=True)
+        file.seek(0)
+        try:
+            with self._fs.open(draft, "wb") as opened:
+                while chunk := file.read(CHUNK_BYTES):
+                    opened.write(chunk)
+            if kept := self._kept(folder):  # somebody was faster
+                return kept
+            self._fs.mv(draft, f"{folder}/{name}")
+        finally:
+            if self._fs.exists(draft):
+                self._fs.rm(draft)
+        return f"{folder}/{name}"
+
     def _folder(self, tenant: str, doc_id: str) -> str:
         scope, checked = document_key(tenant, doc_id).split(":")
         return f"{self._root}/{scope}/{checked}"
 
 
 def safe_name(name: str) -> str:
-    """A file name without folders or control characters. Raises InvalidInput."""
+    """A file name of 200 bytes at most, without folders, control characters or half characters.
+
+    Raises InvalidInput.
+    """
     last = unicodedata.normalize("NFC", name.replace("\\", "/").rpartition("/")[2])
     last = _UNSAFE.sub("_", last).strip(" .")
     stem, dot, suffix = last.rpartition(".")
     if not dot or f".{suffix.lower()}" not in SUFFIXES or not stem:
         raise InvalidInput(f"{last[:80]!r}: upload files that end in {', '.join(SUFFIXES)}")
-    return f"{stem[: NAME_CHARS - len(suffix)]}.{suffix}"
+    return f"{cut_utf8(stem, NAME_BYTES - len(suffix) - 1)}.{suffix}"

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -73,7 +74,7 @@ def build_http() -> FastAPI:
         title="Quire",
         summary="Search large collections of PDFs by what is on the page.",
         version="1",
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
         responses={code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 503)},
         generate_unique_id_function=lambda route: route.name,
@@ -85,7 +86,18 @@ def build_http() -> FastAPI:
     async def page() -> FileResponse:
         return FileResponse(UI / "index.html", headers=PAGE_HEADERS)
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Quire's routes",
+            swagger_js_url="/docs/ui/swagger-ui-bundle.js",
+            swagger_css_url="/docs/ui/swagger-ui.css",
+            swagger_favicon_url="/ui/icon.svg",
+        )
+
     app.mount("/ui", StaticFiles(directory=UI), name="ui")
+    app.mount("/docs/ui", StaticFiles(packages=[("fastapi_offline", "static")]), name="docs-ui")  # no CDN
     for kind, _, _ in STATUS:
         app.add_exception_handler(kind, _problem)
     app.add_exception_handler(RequestValidationError, _wrong_request)

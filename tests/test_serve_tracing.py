@@ -151,7 +151,7 @@ def test_a_request_without_a_caller_begins_a_trace(
 
 def test_a_failure_is_raised_as_it_was_and_noted(collector: Collector, replica: Replica) -> None:
     with pytest.raises(ValueError, match="no"):
-        asyncio.run(replica.fail(traceparent=CALLER))
+        elsewhere(replica.fail(traceparent=CALLER))
     send(replica._trace)
     failed = collector.spans()["failing"][1]
     assert failed.status.code == failed.status.STATUS_CODE_ERROR
@@ -169,7 +169,7 @@ def test_nothing_is_sent_without_an_endpoint(collector: Collector) -> None:
     silent = Replica(Trace("quire-embedder", ""))
     with Trace("quire-router", "").span("/v1/search", CALLER, candidates=3):
         assert traceparent() == ""
-        assert asyncio.run(silent.embed("quiet", traceparent=CALLER)) == ("quiet", "")
+        assert elsewhere(silent.embed("quiet", traceparent=CALLER)) == ("quiet", "")
     assert not collector.requests
 
 
