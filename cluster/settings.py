@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="QUIRE_",
         env_nested_delimiter="__",
+        nested_model_default_partial_update=True,  # one field leaves the others as they are
         yaml_file="quire.yaml",
         frozen=True,
         extra="forbid",
@@ -323,7 +324,9 @@ def prepare_serving() -> None:
         RAY_SERVE_HAPROXY_SERVER_STATE_FILE=str(folder / "server-state"),
         RAY_SERVE_HAPROXY_METRICS_PORT=str(first),
         RAY_SERVE_HAPROXY_STATS_PORT=str(first + 1),
-        RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT=str(first + 2),
+        RAY_SERVE_FALLBACK_PROXY_HTTP_PORT=str(first + 2),
+        RAY_SERVE_FALLBACK_PROXY_GRPC_PORT=str(first + 3),
+        RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT=str(first + 4),
         RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT=str(first + PORTS // 2),
         RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT=str(first + PORTS // 2 + 1),
         RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT=str(last),

@@ -73,9 +73,9 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
 
 
 def reserved_cpus(settings: Settings) -> float:
-    """CPUs that all replicas reserve at most."""
+    """CPUs that all replicas reserve at most, those of an update included."""
     scalings = (settings.router, settings.embedder_replicas, settings.reranker_replicas)
-    return INDEXER_CPUS + sum(each.cpus * each.max_replicas for each in scalings)
+    return 2 * (INDEXER_CPUS + sum(each.cpus * each.max_replicas for each in scalings))
 
 
 def _check_shared(settings: Settings) -> None:
@@ -110,6 +110,8 @@ def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu:
             "downscale_delay_s": scaling.downscale_delay_s,
         },
         ray_actor_options={"num_cpus": scaling.cpus, "num_gpus": gpus},
+        # In an update the new replicas come first. On GPUs there may be no room for both.
+        max_surge_percent=0 if gpus else 100,
         graceful_shutdown_timeout_s=settings.request_timeout_s + DRAIN_S,
         health_check_period_s=HEALTH_S,
         logging_config=LOGGING,
@@ -128,6 +130,7 @@ def emit_config(settings: Settings) -> dict[str, Any]:
     # A replica has another working directory.
     given |= {"page_images": settings.page_images_url, "uploads": settings.uploads_url}
     given |= {"keys_file": str(settings.keys_path), "host": settings.host}
+    given["shared_folder"] = str(settings.data_dir)
     if settings.is_embedded:
         given["store"] = str(settings.data_dir)
     if Path(settings.model).is_dir():

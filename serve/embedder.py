@@ -14,7 +14,7 @@ from models.inputs import MultimodalInput
 from models.options import EmbedderOptions
 from models.prompts import EncodedInput
 from serve.batcher import TokenBatcher
-from serve.logs import leave_out_refusals
+from serve.logs import log_as_service
 from serve.tracing import Trace, traced
 
 HOST_THREADS = 2
@@ -38,7 +38,7 @@ class EmbedderDeployment:
         from serve.threads import use_threads
 
         use_threads(threads)
-        leave_out_refusals()
+        log_as_service()
         self._trace = Trace("quire-embedder", otlp)
         self._embedder = Qwen3VLEmbedder(options)
         self._embedder.embed([MultimodalInput(text="warm")])

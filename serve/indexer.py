@@ -72,9 +72,9 @@ class IndexerDeployment:
             if job is None or job.version > seen or job.is_over or left_s <= 0:
                 return job
             # Another replica tells nobody: where it has the lock, its files are looked at again.
-            async with self._changed:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait_for(is_newer), min(left_s, LOOK_S))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, LOOK_S)), self._changed:
+                    await self._changed.wait_for(is_newer)
 
     async def check_health(self) -> None:
         """Ray Serve calls this: it also takes up unfinished jobs after a restart."""
@@ -94,7 +94,8 @@ class IndexerDeployment:
                 log.exception("the journal of jobs cannot be used; trying again")
                 await asyncio.sleep(RETRY_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._submitted.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._submitted.wait()
 
     async def _take_over(self) -> bool:
         """Whether the jobs are ours to run."""

@@ -7,9 +7,11 @@ from cluster.errors import QuireError
 log = logging.getLogger("ray.serve")
 
 
-def leave_out_refusals() -> None:
-    """A request that was refused is an answer: no traceback for each of them."""
+def log_as_service() -> None:
+    """What other rooms log goes where Ray Serve writes; refused requests are no news."""
     log.addFilter(_is_news)
+    for room in ("cluster", "jobs", "models"):
+        logging.getLogger(room).parent = log
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -13,7 +13,7 @@ from models.inputs import MultimodalInput
 from models.options import RerankerOptions
 from models.pairs import EncodedGroup
 from serve.batcher import TokenBatcher
-from serve.logs import leave_out_refusals
+from serve.logs import log_as_service
 from serve.tracing import Trace, traced
 
 HOST_THREADS = 2
@@ -37,7 +37,7 @@ class RerankerDeployment:
         from serve.threads import use_threads
 
         use_threads(threads)
-        leave_out_refusals()
+        log_as_service()
         self._trace = Trace("quire-reranker", otlp)
         self._reranker = Qwen3VLReranker(options)
         self._reranker.score(MultimodalInput(text="warm"), [MultimodalInput(text="up")])

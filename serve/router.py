@@ -29,7 +29,7 @@ from serve.embedder import Embedded
 from serve.handles import EmbedderHandle, Handle, RerankerHandle
 from serve.jobs import Job, JobRequest
 from serve.keys import KeyRing
-from serve.logs import leave_out_refusals
+from serve.logs import log_as_service
 from serve.reranker import Scored
 from serve.tracing import Trace
 from serve.uploads import Uploads
@@ -71,7 +71,7 @@ class Router:
         *,
         is_local: bool,
     ) -> None:
-        leave_out_refusals()
+        log_as_service()
         self.settings = settings
         self.is_local = is_local
         self.models = models

@@ -97,7 +97,9 @@ def build_http() -> FastAPI:
         )
 
     app.mount("/ui", StaticFiles(directory=UI), name="ui")
-    app.mount("/docs/ui", StaticFiles(packages=[("fastapi_offline", "static")]), name="docs-ui")  # no CDN
+    app.mount(
+        "/docs/ui", StaticFiles(packages=[("fastapi_offline", "static")]), name="docs-ui"
+    )  # no CDN
     for kind, _, _ in STATUS:
         app.add_exception_handler(kind, _problem)
     app.add_exception_handler(RequestValidationError, _wrong_request)

@@ -28,6 +28,7 @@ from tests import documents as make
 from tests.documents import ENGLISH, JAPANESE, a_document, laughs, save
 
 TIMEOUT_S = 240
+ROOT = Path(__file__).resolve().parent.parent
 KOREAN = "영수증 제 사천칠백십일호 구리 파이프"
 
 
@@ -290,6 +291,53 @@ def test_again_changed_and_forgotten(library: Path, report: Any) -> None:
     quire_json("forget", "--tenant", "acme", folder=library)
     assert quire_json("status", folder=library)[0]["pages"] == 0
     assert not list((library / "quire-data" / "pages").rglob("*.jpg"))
+
+
+REINDEX = """
+import json
+from cluster.milvus import open_store
+from cluster.runtime import ray_session
+from cluster.settings import load_settings
+from jobs.ingest import IngestRequest, run
+
+def index(again, **options):
+    settings = load_settings(store="quire-data", ocr="off", **options)
+    report = run(settings, IngestRequest(("report.pdf",), again=again)).documents[0]
+    with open_store(settings) as store:
+        held = [(each.error, sorted(store.pages_present(each))) for each in store.documents()]
+    print(json.dumps([report.state, report.reason, list(report.failed_pages), held]))
+
+settings = load_settings(store="quire-data")
+with ray_session(settings), open_store(settings) as store:
+    index(again=False, chunk_chars=200, chunk_overlap=20)
+    index(again=True, max_image_pixels=600_000)
+    print(store.forget(store.documents()[0]))
+    index(again=True)
+"""
+
+
+def test_indexed_again_nothing_of_before_is_left(tmp_path: Path) -> None:
+    """Fewer chunks a page, a page that now fails, and a document that was deleted meanwhile."""
+    lines = "\n".join(f"line {n} of the report on bridges" for n in range(40))
+    pages = a_document(lines, lines, lines)
+    photo = make.png(Image.new("L", (1200, 1200)))
+    pages[2].insert_image(pymupdf.Rect(300, 300, 500, 500), stream=photo)
+    save(pages, tmp_path / "report.pdf")
+    done = subprocess.run(
+        [sys.executable, "-c", REINDEX],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=TIMEOUT_S,
+    )
+    first, again, rows, deleted = map(json.loads, done.stdout.splitlines())
+    assert first == ["indexed", "", [], [["", [1, 2, 3]]]]
+    assert again[:3] == ["indexed", "", [3]]
+    ((error, present),) = again[3]
+    assert "page 3: too_many_pixels" in error and present == [1, 2]
+    assert rows == 2 * 3  # two pages with two chunks each; before they had seven and more
+    assert deleted == ["skipped", "deleted", [], []]
 
 
 def test_an_interrupted_ingest_goes_on(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,10 +22,8 @@ import pytest
 
 import serve.indexer
 import serve.jobs
-from cluster.core import Document, doc_id_of
 from cluster.errors import InvalidInput, NotFound, TooLarge
 from cluster.settings import Settings, load_settings
-from jobs.forget import forget_document
 from jobs.ingest import IngestRequest
 from jobs.report import DocumentReport, IngestReport
 from jobs.stages import names_only
@@ -114,7 +112,7 @@ def test_a_job_runs_and_its_end_is_on_disk(
         asked.append(request)
         with view:
             for done in range(1, 4):
-                counts = {name: 0 for name in serve.indexer.PROGRESS} | {"pages_done": done}
+                counts = dict.fromkeys(serve.indexer.PROGRESS, 0) | {"pages_done": done}
                 view.update(SimpleNamespace(**counts))
         return a_report(DocumentReport("/srv/data/a.pdf", "indexed", pages=3))
 
@@ -236,7 +234,7 @@ def test_a_full_disk_loses_no_job(
 
     def run(settings: Settings, request: IngestRequest, view: Any) -> IngestReport:
         ran.append(request.paths[0])
-        view.update(SimpleNamespace(**{name: 1 for name in serve.indexer.PROGRESS}))
+        view.update(SimpleNamespace(**dict.fromkeys(serve.indexer.PROGRESS, 1)))
         return a_report()
 
     def save(journal: Journal, job: Job) -> None:
@@ -272,7 +270,7 @@ def test_what_cannot_be_written_down_is_not_accepted(
     async def work() -> None:
         indexer, job_id = IndexerDeployment(settings), an_id()
         with monkeypatch.context() as disk:
-            disk.setattr(serve.jobs.json, "dumps", full)
+            disk.setattr(os, "fsync", full)
             with pytest.raises(OSError, match="No space"):
                 await indexer.submit(job_id, ASKED)
         assert list(folder.glob("*.new")) == []
@@ -290,7 +288,7 @@ def test_two_replicas_run_a_job_once(settings: Settings, monkeypatch: pytest.Mon
 
     def run(settings: Settings, request: IngestRequest, view: Any) -> IngestReport:
         ran.append(request.paths[0])
-        view.update(SimpleNamespace(**{name: 7 for name in serve.indexer.PROGRESS}))
+        view.update(SimpleNamespace(**dict.fromkeys(serve.indexer.PROGRESS, 7)))
         assert go.wait(5)
         return a_report()
 
@@ -350,7 +348,8 @@ def test_the_jobs_of_a_killed_replica_are_taken_over(settings: Settings, runs: l
         killed.kill()
         assert (await ended(indexer, job_id)).status == "succeeded"
 
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+    root = Path(__file__).resolve().parent.parent
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as killed:
         assert killed.stdout
         assert killed.stdout.readline() == "runs\n"
         asyncio.run(work(killed))

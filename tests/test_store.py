@@ -21,8 +21,10 @@ from cluster.core import Document, Filter, Fingerprint, Hit, Mode, Row, Scalar, 
 from cluster.errors import FingerprintMismatch, InvalidInput, StoreUnavailable
 from cluster.expressions import to_expression
 from cluster.milvus import MilvusStore, open_store
+from cluster.page_images import PageImages
 from cluster.schema import check_document_fields
 from cluster.settings import Settings, load_settings
+from jobs.forget import forget_document
 
 DIMENSION = 4
 FINGERPRINT = Fingerprint(
@@ -524,6 +526,43 @@ def test_forgotten_rows_are_gone_at_once(store: MilvusStore) -> None:
     assert store.pages_present(gone) == set()
     assert store.count_pages() == 2
     assert store.forget(gone) == 0
+
+
+def test_pages_are_trimmed_to_the_rows_they_have(store: MilvusStore) -> None:
+    ours, theirs = a_document(tenant="ours"), a_document(tenant="theirs")
+    for document in (ours, theirs):
+        rows = [(page, chunk) for page in (1, 2, 3, 12) for chunk in range(4)]
+        add(store, *(a_row(document, *row, text=f"word{row[0]}x{row[1]}") for row in rows))
+    store.trim_pages(ours, {})
+    store.trim_pages(ours, {1: 2, 2: 0, 12: 2})
+    store.trim_pages(ours, {1: 2, 2: 0, 12: 9})  # nothing is left to do
+    for page, chunk in ((1, 1), (3, 3), (12, 1)):
+        assert len(search(store, f"word{page}x{chunk}", "text")) == 2
+    for page, chunk in ((1, 2), (1, 3), (2, 0), (2, 3), (12, 2)):
+        (hit,) = search(store, f"word{page}x{chunk}", "text")
+        assert hit.tenant == "theirs"
+    assert store.pages_present(ours) == {1, 3, 12}
+    assert store.forget(ours) == 2 + 4 + 2
+    assert store.forget(theirs) == 16
+
+
+def test_a_removal_that_failed_can_be_repeated(store: MilvusStore, tmp_path: Path) -> None:
+    document = a_document()
+    add(store, a_row(document, text="word"))
+    images = PageImages(str(tmp_path))
+    images.put(document.tenant, document.doc_id, 1, b"jpeg")
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(images, "forget", refuse)
+        with pytest.raises(PermissionError):
+            forget_document(store, images, document)
+    assert search(store, "word", "hybrid") == []
+    assert store.document(document.tenant, document.doc_id) == document
+    assert forget_document(store, images, document).images == 1
+    assert store.document(document.tenant, document.doc_id) is None
+
+
+def refuse(*_: object) -> int:
+    raise PermissionError("read-only")
 
 
 def test_another_fingerprint_is_refused(store: MilvusStore) -> None:
