@@ -230,7 +230,7 @@ class Settings(BaseSettings):
     )
     embedder_replicas: ModelScaling = Field(ModelScaling(), description="Scaling of the embedder.")
     reranker_replicas: ModelScaling = Field(
-        ModelScaling(target_ongoing_requests=2), description="Scaling of the reranker."
+        ModelScaling(target_ongoing_requests=2, cpus=2), description="Scaling of the reranker."
     )
 
     @model_validator(mode="after")

@@ -58,7 +58,7 @@ class IngestRequest:
     tenant: str = ""
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
-    again: bool = False  # also what is in the index already
+    again: bool = False  # also what is in the index already, but nothing that is not
 
 
 def run(

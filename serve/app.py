@@ -11,7 +11,7 @@ from typing import Any
 from ray import serve
 
 from cluster.errors import InvalidInput
-from cluster.runtime import cluster_gpus, cluster_nodes, cpu_cores, is_running
+from cluster.runtime import cluster_gpus, cluster_nodes, is_running
 from cluster.settings import ModelScaling, Scaling, Settings, load_settings
 from models.options import EmbedderOptions, RerankerOptions
 from serve.embedder import EmbedderDeployment
@@ -120,8 +120,8 @@ def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu:
 
 
 def _threads(scaling: Scaling) -> int:
-    """Threads of a model on a CPU: what it reserves, or the machine where only one runs."""
-    return max(math.ceil(scaling.cpus), cpu_cores() if scaling.max_replicas == 1 else 1)
+    """Threads of a model on a CPU: as many as it reserves."""
+    return max(1, math.ceil(scaling.cpus))
 
 
 def emit_config(settings: Settings) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from serve.logs import log_as_service
 from serve.tracing import Trace, traced
 
 HOST_THREADS = 2
+SHORT_CHARS = 500  # encoded in less time than it takes to wake a thread
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,19 @@ class EmbedderDeployment:
         """Raises InvalidInput, Overloaded or DeadlineExceeded."""
         deadline = time.monotonic() + timeout_s
         self._batcher.admit(timeout_s)  # before the host works for nothing
-        loop = asyncio.get_running_loop()
-        encoded = await asyncio.gather(
-            *(loop.run_in_executor(self._host, self._embedder.encode, item) for item in items)
-        )
+        encoded = await self._encode(items)
         vectors = await self._batcher.submit(encoded, deadline - time.monotonic())
         empty = np.empty((0, self._embedder.fingerprint.dimension), np.float32)
         return Embedded(
             np.stack(vectors) if vectors else empty, tuple(item.tokens for item in encoded)
+        )
+
+    async def _encode(self, items: Sequence[MultimodalInput]) -> Sequence[EncodedInput]:
+        if len(items) == 1 and not items[0].images and len(items[0].text) <= SHORT_CHARS:
+            return [self._embedder.encode(items[0])]
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(
+            *(loop.run_in_executor(self._host, self._embedder.encode, item) for item in items)
         )
 
     def _compute(self, items: Sequence[EncodedInput]) -> Sequence[np.ndarray]:

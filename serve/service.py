@@ -1,4 +1,8 @@
-"""What routes need of the replica they run in: the router, the caller, the deadline."""
+"""What routes need of the replica they run in: the router, the caller, the deadline.
+
+Dependencies are coroutines although they wait for nothing: FastAPI gives each plain function a
+thread, and four of those cost a search a millisecond.
+"""
 
 from typing import Annotated, cast
 
@@ -14,35 +18,40 @@ def service() -> Router:
     return cast(Router, serve.get_replica_context().servable_object)
 
 
-def any_caller(request: Request) -> Caller:
+async def serving() -> Router:
+    """The same as a dependency."""
+    return service()
+
+
+async def any_caller(request: Request) -> Caller:
     """Whoever asks, as the edge has found out before anything of the body was read."""
     return cast(Caller, request.state.caller)
 
 
-def searcher(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+async def searcher(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
     """Who may search. Raises Forbidden."""
     caller.may("search")
     return caller
 
 
-def ingester(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+async def ingester(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
     """Who may add, index again and remove documents. Raises Forbidden."""
     caller.may("ingest")
     return caller
 
 
-def admin(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+async def admin(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
     """Who may look behind the scenes. Raises Forbidden."""
     caller.may("admin")
     return caller
 
 
-def deadline_of(request: Request) -> float:
+async def deadline_of(request: Request) -> float:
     """When the request's time is over (time.monotonic)."""
     return float(request.state.deadline)
 
 
-Serving = Annotated[Router, Depends(service)]
+Serving = Annotated[Router, Depends(serving)]
 Searcher = Annotated[Caller, Depends(searcher)]
 Ingester = Annotated[Caller, Depends(ingester)]
 Admin = Annotated[Caller, Depends(admin)]

@@ -38,7 +38,7 @@ def test_each_deployment_scales_by_its_own_settings() -> None:
     scaling = reranker._deployment_config.autoscaling_config
     assert (scaling.max_replicas, scaling.target_ongoing_requests) == (3, 1)
     assert scaling.downscale_delay_s == 9
-    assert reserved_cpus(settings) == 2 * (4 * 2 + 3 * 1 + 1 + 0.5)  # an update has both
+    assert reserved_cpus(settings) == 2 * (4 * 2 + 3 * 2 + 1 + 0.5)  # an update has both
     assert settings.router.target_ongoing_requests == 64  # what is not named stays
     scaling = load_settings(router={"max_replicas": 3}).router
     assert (scaling.max_replicas, scaling.target_ongoing_requests) == (3, 64)
