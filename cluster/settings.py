@@ -316,6 +316,9 @@ def prepare_serving() -> None:
         RAY_AUTH_MODE="token",
         RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
         RAY_SERVE_ENABLE_HA_PROXY="1",
+        # A router that dies without a word: another one gets its small requests, which may all be
+        # repeated; uploads, which are no idempotent work, are too large for it.
+        RAY_SERVE_HAPROXY_RETRY_ON="conn-failure empty-response",
         RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="3",  # Ray's 30 s suit clouds' balancers
         RAY_SERVE_HAPROXY_CONFIG_FILE_LOC=str(folder / "haproxy.cfg"),
         RAY_SERVE_HAPROXY_SOCKET_PATH=str(folder / "admin.sock"),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
+from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
 from cluster.errors import InvalidInput
@@ -82,7 +83,7 @@ class CohereEmbedRequest(Foreign):
 @routes.post("/v1/embeddings")
 async def embeddings(
     asked: EmbeddingsRequest, service: Serving, caller: Searcher, deadline: Deadline
-) -> dict[str, Any]:
+) -> JSONResponse:
     """Vectors of texts and images, unit length."""
     spec = service.models.embedder_spec
     check_model(asked.model, spec)
@@ -90,7 +91,7 @@ async def embeddings(
     found = await service.embed(items, deadline)
     vectors = shortened(found.vectors, asked.dimensions)
     used = sum(found.tokens)
-    return {
+    body = {
         "object": "list",
         "model": spec.name,
         "data": [
@@ -99,18 +100,19 @@ async def embeddings(
         ],
         "usage": {"prompt_tokens": used, "total_tokens": used},
     }
+    return JSONResponse(body)  # FastAPI would look at every number of a dict once more
 
 
 @routes.post("/v2/embed")
 async def cohere_embed(
     asked: CohereEmbedRequest, service: Serving, caller: Searcher, deadline: Deadline
-) -> dict[str, Any]:
+) -> JSONResponse:
     """Vectors of texts and images by type, unit length."""
     check_model(asked.model, service.models.embedder_spec)
     items = await service.in_background(_cohere_inputs, asked, service)
     found = await service.embed(items, deadline)
     vectors = shortened(found.vectors, asked.output_dimension)
-    return {
+    body = {
         "id": str(uuid.uuid4()),
         "response_type": "embeddings_by_type",
         "embeddings": {
@@ -119,6 +121,7 @@ async def cohere_embed(
         "texts": asked.texts or [],
         "meta": {"api_version": {"version": "2"}, "billed_units": _billed(items, found)},
     }
+    return JSONResponse(body)
 
 
 def shortened(vectors: np.ndarray, dimensions: int | None) -> np.ndarray:
