@@ -66,7 +66,8 @@ class Service:
         return [{"text": text, "rerank": "none", **options} for text in self.queries]
 
     def texts(self) -> list[dict[str, Any]]:
-        return [{"input": text} for text in self.queries]
+        # base64 is what the OpenAI client asks for by itself
+        return [{"input": text, "encoding_format": "base64"} for text in self.queries]
 
     def closed(self, bodies: list[Any], clients: int, seconds: float, **options: Any) -> Outcome:
         return self.start_closed(bodies, clients, seconds, **options).result()
