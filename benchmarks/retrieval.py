@@ -359,7 +359,8 @@ def main() -> None:
             reranked = []
             if args.reranked:
                 reranker = Qwen3VLReranker(RerankerOptions(model=args.reranker))
-                second = local_second_stage(reranker, PageImages(settings.page_images_url))
+                images = PageImages(settings.page_images_url)
+                second = local_second_stage(reranker.spec, lambda: reranker, images)
                 both = Retriever(lambda: store, first, second)
                 reranked = measure_reranking(pages, both, settings, args.reranked)
     kept = bars(figures, settings, embedder.spec.dense_weight)

@@ -18,7 +18,6 @@ from cluster import schema
 from cluster.core import Document, DocumentStatus, Filter, Fingerprint, Hit, Mode, Page, Row
 from cluster.errors import FingerprintMismatch, InvalidInput, StoreUnavailable
 from cluster.expressions import (
-    checked_doc_id,
     document_key,
     label,
     page_row_id,
@@ -204,6 +203,10 @@ class MilvusStore:
         row_id = page_row_id(tenant, doc_id, page)
         found = self._rows([row_id], PAGE_FIELDS).get(row_id)
         return schema.to_page(found) if found else None
+
+    def has_page(self, tenant: str, doc_id: str, page: int) -> bool:
+        """Whether a page is in the index."""
+        return bool(self._rows([page_row_id(tenant, doc_id, page)], ["page"]))
 
     def page_texts(self, hits: Sequence[Hit]) -> list[str]:
         """The whole text of each page; "" for one that is not there any more."""
@@ -457,14 +460,7 @@ def _to_hit(
     entity: dict[str, Any], dense: _Found | None, text: _Found | None, fused: float | None
 ) -> Hit:
     return Hit(
-        doc_id=checked_doc_id(entity["doc_id"]),
-        page=entity["page"],
-        title=entity["title"],
-        source=entity["source"],
-        text=entity["text"],
-        tenant=entity["tenant"],
-        tags=tuple(entity["tags"]),
-        metadata=dict(entity["metadata"]),
+        **schema.page_facts(entity),
         dense=dense.score if dense else None,
         text_score=text.score if text else None,
         fused=fused,

@@ -160,18 +160,17 @@ def to_document(entity: dict[str, Any]) -> Document:
 
 def to_page(entity: dict[str, Any]) -> Page:
     """A page from its row."""
-    return Page(
-        doc_id=checked_doc_id(entity["doc_id"]),
-        page=entity["page"],
-        title=entity["title"],
-        source=entity["source"],
-        text=entity["text"],
-        tenant=entity["tenant"],
-        tags=tuple(entity["tags"]),
-        metadata=dict(entity["metadata"]),
-        width_px=entity["width_px"],
-        height_px=entity["height_px"],
-    )
+    return Page(**page_facts(entity), width_px=entity["width_px"], height_px=entity["height_px"])
+
+
+def page_facts(entity: dict[str, Any]) -> dict[str, Any]:
+    """What a page and a hit both take from a row."""
+    return {
+        **{name: entity[name] for name in ("page", "title", "source", "text", "tenant")},
+        "doc_id": checked_doc_id(entity["doc_id"]),
+        "tags": tuple(entity["tags"]),
+        "metadata": dict(entity["metadata"]),
+    }
 
 
 def row_facts(document: Document) -> tuple[list[str], dict[str, Scalar], str]:

@@ -4,6 +4,7 @@ Defaults, help texts and limits are written here once; the command line is gener
 """
 
 import atexit
+import math
 import os
 import shutil
 import socket
@@ -67,6 +68,11 @@ class ModelScaling(Scaling):
     max_wait_s: float = Field(
         5, gt=0, description="A request that would wait longer for its batch is refused with 503."
     )
+
+    @property
+    def threads(self) -> int:
+        """Threads of a replica on a CPU: as many as it reserves."""
+        return max(1, math.ceil(self.cpus))
 
 
 class Settings(BaseSettings):

@@ -11,6 +11,8 @@ from cluster.milvus import open_store
 from cluster.page_images import PageImages
 from cluster.settings import Settings
 from models.options import EmbedderOptions, Precision, RerankerOptions
+from models.protocols import Reranker
+from models.registry import registry
 from models.retrieval import Retriever, SecondStage, local_first_stage, local_second_stage
 
 
@@ -52,10 +54,15 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
 def _second_stage(settings: Settings) -> SecondStage | None:
     if settings.rerank == "none":
         return None
-    from models.reranker import Qwen3VLReranker
+    options = RerankerOptions.from_settings(settings, has_gpu=False)
 
-    reranker = Qwen3VLReranker(RerankerOptions.from_settings(settings, has_gpu=False))
-    return local_second_stage(reranker, PageImages(settings.page_images_url))
+    def load() -> Reranker:
+        from models.reranker import Qwen3VLReranker
+
+        return Qwen3VLReranker(options)
+
+    spec = registry.find(options.model, "reranker")
+    return local_second_stage(spec, load, PageImages(settings.page_images_url))
 
 
 def _precision_of(held: Fingerprint) -> Precision:

@@ -214,12 +214,10 @@ class EmbedPages:
     """Rendered pages → vectors of each page and of the chunks of its text."""
 
     def __init__(self, job: Job) -> None:
-        import torch
-
         from models.embedder import Qwen3VLEmbedder
+        from models.threads import use_threads
 
-        if not torch.cuda.is_available():
-            torch.set_num_threads(job.threads)  # Ray allows an actor one thread
+        use_threads(job.threads)
         self.job = job
         self._embedder: Qwen3VLEmbedder | QuireError
         try:

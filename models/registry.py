@@ -44,6 +44,11 @@ class Parameters:
         return int(wide * (4 if precision == "fp32" else 2) + self.linear * linear_bytes)
 
 
+# Embedder and reranker of a size are one architecture; the reranker's head is not loaded.
+QWEN_2B = Parameters(406_957_056, 1_409_410_048, 311_164_928)
+QWEN_8B = Parameters(576_388_336, 6_946_075_648, 622_329_856)
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """Where a checkpoint is and what it expects.
@@ -87,7 +92,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Embedding-2B",
                 revision="9f2f7e710d6d81056aa5c0a4f04764fec6bb7bda",
                 dimension=2048,
-                parameters=Parameters(406_957_056, 1_409_410_048, 311_164_928),
+                parameters=QWEN_2B,
                 max_pixels=MOST_PIXELS,
                 note="the default on a GPU",
             ),
@@ -96,7 +101,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Embedding-8B",
                 revision="2c4565515e0f265c6511776e7193b22c0968ddc7",
                 dimension=4096,
-                parameters=Parameters(576_388_336, 6_946_075_648, 622_329_856),
+                parameters=QWEN_8B,
                 max_pixels=MOST_PIXELS,
                 note="best quality, three times the arithmetic",
             ),
@@ -115,7 +120,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Reranker-2B",
                 revision="4bd860ac4f15ad1897a214615cccc700f8f71818",
                 dimension=2048,
-                parameters=Parameters(406_957_056, 1_409_410_048, 311_164_928),
+                parameters=QWEN_2B,
                 max_pixels=MOST_PIXELS,
                 max_tokens=10_240,
                 note="reranks what the 2B found",
@@ -126,7 +131,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Reranker-8B",
                 revision="b212dc8c91a8164aef1ea2de9c1a867611e75c04",
                 dimension=4096,
-                parameters=Parameters(576_388_336, 6_946_075_648, 622_329_856),
+                parameters=QWEN_8B,
                 max_pixels=MOST_PIXELS,
                 max_tokens=10_240,
                 note="best quality",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -162,13 +163,16 @@ def local_first_stage(embedder: Embedder) -> FirstStage:
     return FirstStage(embedder.spec, embed)
 
 
-def local_second_stage(reranker: Reranker, images: PageImages) -> SecondStage:
-    """Candidates are scored in this process."""
+def local_second_stage(
+    spec: ModelSpec, load: Callable[[], Reranker], images: PageImages
+) -> SecondStage:
+    """Candidates are scored in this process; the model is loaded when the first are."""
+    reranker = cache(load)
 
     async def score(query: MultimodalInput, pages: Sequence[MultimodalInput]) -> np.ndarray:
-        return await asyncio.to_thread(reranker.score, query, pages)
+        return await asyncio.to_thread(lambda: reranker().score(query, pages))
 
-    return SecondStage(reranker.spec, score, images)
+    return SecondStage(spec, score, images)
 
 
 def _question(query: Query) -> MultimodalInput:

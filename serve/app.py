@@ -4,7 +4,6 @@
 `quire serve --emit-config` writes. Only here are replicas, GPUs and autoscaling.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +50,14 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
         RerankerOptions.from_settings(settings, has_gpu=has_gpu),
     )
     otlp = settings.otlp_endpoint
-    embedder = _scaled(
-        EmbedderDeployment, "embedder", settings, settings.embedder_replicas, has_gpu
-    ).bind(models.embedder, settings.embedder_replicas, _threads(settings.embedder_replicas), otlp)
-    reranker = _scaled(
-        RerankerDeployment, "reranker", settings, settings.reranker_replicas, has_gpu
-    ).bind(models.reranker, settings.reranker_replicas, _threads(settings.reranker_replicas), otlp)
+    scaling = settings.embedder_replicas
+    embedder = _scaled(EmbedderDeployment, "embedder", settings, scaling, has_gpu).bind(
+        models.embedder, scaling, otlp
+    )
+    scaling = settings.reranker_replicas
+    reranker = _scaled(RerankerDeployment, "reranker", settings, scaling, has_gpu).bind(
+        models.reranker, scaling, otlp
+    )
     deploy_indexer: Any = serve.deployment(
         name="indexer",
         num_replicas=1,
@@ -117,11 +118,6 @@ def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu:
         logging_config=LOGGING,
     )
     return deploy(kind)
-
-
-def _threads(scaling: Scaling) -> int:
-    """Threads of a model on a CPU: as many as it reserves."""
-    return max(1, math.ceil(scaling.cpus))
 
 
 def emit_config(settings: Settings) -> dict[str, Any]:

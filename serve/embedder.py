@@ -32,13 +32,11 @@ class Embedded:
 class EmbedderDeployment:
     """One replica; every method is safe to call at the same time."""
 
-    def __init__(
-        self, options: EmbedderOptions, scaling: ModelScaling, threads: int, otlp: str
-    ) -> None:
+    def __init__(self, options: EmbedderOptions, scaling: ModelScaling, otlp: str) -> None:
         from models.embedder import Qwen3VLEmbedder
-        from serve.threads import use_threads
+        from models.threads import use_threads
 
-        use_threads(threads)
+        use_threads(scaling.threads)
         log_as_service()
         self._trace = Trace("quire-embedder", otlp)
         self._embedder = Qwen3VLEmbedder(options)

@@ -45,26 +45,25 @@ class Handle:
         A replica that dies in the middle is no reason to fail: another one is asked.
         """
         deadline = time.monotonic() + timeout_s
-        for attempt in range(1, ATTEMPTS + 1):
+        gone: BaseException | None = None
+        for attempt in range(ATTEMPTS):
+            await asyncio.sleep(BACKOFF_S * attempt)
             try:
                 return await self._try(method, args, more, deadline)
             except GONE as error:
-                if attempt == ATTEMPTS:
-                    raise ModelUnavailable(f"the {self.name} is not there: try again") from error
+                gone = error
             except asyncio.CancelledError as error:
                 # A replica that stops cancels what it works on, and its answer says so; unlike our
                 # own cancelling, which must go on.
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                if attempt == ATTEMPTS:
-                    raise ModelUnavailable(f"the {self.name} is stopping: try again") from error
-            await asyncio.sleep(BACKOFF_S * attempt)
-        raise ModelUnavailable(f"the {self.name} is not there: try again")
+                gone = error
+        raise ModelUnavailable(f"the {self.name} is not there: try again") from gone
 
     async def _try(self, method: str, args: Any, more: Any, deadline: float) -> Any:
         try:
-            async with asyncio.timeout(_left(deadline)):
+            async with asyncio.timeout(deadline - time.monotonic()):
                 return await getattr(self._handle, method).remote(*args, **more)
         except TimeoutError as error:
             raise DeadlineExceeded(f"the {self.name} did not answer in time: try again") from error
@@ -95,7 +94,3 @@ class RerankerHandle(ModelHandle):
     ) -> Scored:
         found: Scored = await self.ask("score", query, list(documents), timeout_s=timeout_s)
         return found
-
-
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())

@@ -58,7 +58,7 @@ def to_input(
     """What the models take. Raises InvalidInput or TooLarge."""
     if isinstance(item, str):
         return MultimodalInput(text=item, instruction=instruction)
-    images = (decoded(item.image, settings),) if item.image is not None else ()
+    images = (image_bytes(item.image, settings),) if item.image is not None else ()
     return MultimodalInput(text=item.text, images=images, instruction=instruction)
 
 
@@ -73,7 +73,7 @@ def from_parts(
         elif part.image_url is None:
             raise InvalidInput("a part of type image_url needs image_url.url")
         else:
-            images.append(decoded(part.image_url.url, settings))
+            images.append(image_bytes(part.image_url.url, settings))
     return MultimodalInput(text="\n".join(texts), images=tuple(images), instruction=instruction)
 
 
@@ -93,13 +93,6 @@ def from_messages(messages: list[Message], settings: Settings) -> MultimodalInpu
     if not parts:
         raise InvalidInput("messages: there is no user message to embed")
     return from_parts(parts, settings, instruction)
-
-
-def decoded(text: str, settings: Settings) -> bytes:
-    """The file in a data URL or base64. Raises InvalidInput or TooLarge."""
-    return image_bytes(
-        text, max_bytes=settings.max_query_image_bytes, max_pixels=settings.max_query_image_pixels
-    )
 
 
 def check_model(asked: str | None, spec: ModelSpec) -> None:

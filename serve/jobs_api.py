@@ -1,5 +1,6 @@
 """Jobs: how far they are, once or as server-sent events."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -13,7 +14,6 @@ from serve.jobs import Job
 from serve.router import Router
 from serve.schemas import JobBody
 from serve.service import Searcher, Serving
-from serve.web import sse
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -55,7 +55,7 @@ async def _events(
         if found.version > seen or found.is_over:
             seen = found.version
             event = found.status if found.is_over else "progress"
-            yield sse(event, seen, body_of(found).model_dump(mode="json"))
+            yield _sse(event, seen, body_of(found).model_dump(mode="json"))
         else:
             yield ": still here\n\n"
         if found.is_over:
@@ -73,3 +73,8 @@ def body_of(job: Job) -> JobBody:
         progress=job.progress,
         documents=list(job.documents),
     )
+
+
+def _sse(event: str, number: int, data: Any) -> str:
+    """One server-sent event."""
+    return f"event: {event}\nid: {number}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -30,13 +30,11 @@ class Scored:
 class RerankerDeployment:
     """One replica; every method is safe to call at the same time."""
 
-    def __init__(
-        self, options: RerankerOptions, scaling: ModelScaling, threads: int, otlp: str
-    ) -> None:
+    def __init__(self, options: RerankerOptions, scaling: ModelScaling, otlp: str) -> None:
         from models.reranker import Qwen3VLReranker
-        from serve.threads import use_threads
+        from models.threads import use_threads
 
-        use_threads(threads)
+        use_threads(scaling.threads)
         log_as_service()
         self._trace = Trace("quire-reranker", otlp)
         self._reranker = Qwen3VLReranker(options)

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -49,11 +50,11 @@ class Models:
     embedder: EmbedderOptions
     reranker: RerankerOptions
 
-    @property
+    @cached_property  # a folder's spec is read from its files
     def embedder_spec(self) -> ModelSpec:
         return registry.find(self.embedder.model)
 
-    @property
+    @cached_property
     def reranker_spec(self) -> ModelSpec:
         return registry.find(self.reranker.model, "reranker")
 
@@ -167,7 +168,11 @@ class Router:
 
     async def page_image(self, tenant: str, doc_id: str, number: int) -> bytes:
         """The JPEG of a page that is in the index. Raises NotFound."""
-        await self.page(tenant, doc_id, number)  # what was deleted is gone, whatever is left of it
+        known = await self._watched(
+            asyncio.to_thread(lambda: self.store().has_page(tenant, doc_id, number))
+        )
+        if not known:  # what was deleted is gone, whatever is left of it
+            raise NotFound(f"there is no page {number} of document {doc_id}")
         return await self.in_background(self._images.get, tenant, doc_id, number)
 
     async def documents(self, wanted: Any, status: Any) -> list[Document]:

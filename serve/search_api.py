@@ -99,10 +99,6 @@ async def page_image(
 
 async def _asked(request: Request, settings: Settings) -> tuple[SearchRequest, bytes | None]:
     """The body, JSON or a form with an image file, and the image it brings."""
-    limits = {
-        "max_bytes": settings.max_query_image_bytes,
-        "max_pixels": settings.max_query_image_pixels,
-    }
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=4) as form:
@@ -111,10 +107,10 @@ async def _asked(request: Request, settings: Settings) -> tuple[SearchRequest, b
             if isinstance(file, UploadFile):
                 if asked.image is not None:
                     raise InvalidInput("give the image once: as the file or in the request")
-                return asked, checked_image(await file.read(), **limits)
+                return asked, checked_image(await file.read(), settings)
     else:
         asked = _parse(await request.body())
-    return asked, None if asked.image is None else image_bytes(asked.image, **limits)
+    return asked, None if asked.image is None else image_bytes(asked.image, settings)
 
 
 def _parse(body: Any) -> SearchRequest:

@@ -23,7 +23,7 @@ async def models(service: Serving, caller: Searcher) -> ModelList:
                 kind=spec.kind,
                 dimension=spec.dimension,
                 max_tokens=spec.max_tokens,
-                served=spec.name in {each.name for each in mine},
+                served=spec in mine,
             )
             for spec in known.values()
         ]

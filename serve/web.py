@@ -1,6 +1,5 @@
 """HTTP around the router: the application, its edge (limits, ids, logs), one shape of errors."""
 
-import json
 import math
 import re
 import time
@@ -30,6 +29,7 @@ from cluster.errors import (
 )
 from cluster.metrics import service_metrics
 from cluster.settings import LOOPBACK, Settings
+from serve import documents_api, embeddings_api, jobs_api, rerank_api, search_api, status_api
 from serve.access import caller_of
 from serve.logs import log
 from serve.router import Router
@@ -68,8 +68,6 @@ _HEX = re.compile(r"[0-9a-f]{32}(:\d+)?")
 
 def build_http() -> FastAPI:
     """The HTTP application; built inside a router's replica."""
-    from serve import documents_api, embeddings_api, jobs_api, rerank_api, search_api, status_api
-
     app = FastAPI(
         title="Quire",
         summary="Search large collections of PDFs by what is on the page.",
@@ -309,8 +307,3 @@ async def _http_problem(request: Request, error: Exception) -> JSONResponse:
     known = cast(HTTPException, error)
     kind = HTTP_TYPES.get(known.status_code, "invalid_input")
     return _body(known.status_code, kind, str(known.detail), headers=known.headers)
-
-
-def sse(event: str, number: int, data: Any) -> str:
-    """One server-sent event."""
-    return f"event: {event}\nid: {number}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
