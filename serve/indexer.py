@@ -131,7 +131,7 @@ class IndexerDeployment:
             end = {"status": "failed", "error": message}
         else:
             end = {"status": "succeeded", "documents": _documents(report)}
-        await self._settle(job.job_id, **end)
+        await self._settle(job.job_id, progress=view.counts, **end)
         service_metrics().jobs.inc(1, {"status": end["status"]})
 
     def _run(self, asked: JobRequest, view: "_JobView") -> IngestReport:
@@ -196,23 +196,19 @@ class _JobView:
         self._job_id = job_id
         self._loop = loop
         self._next_s = 0.0
-        self._last: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
 
     def __enter__(self) -> "_JobView":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._send()
+        """Nothing: the job's end carries its last counts."""
 
     def update(self, counts: Counts) -> None:
-        self._last = {name: int(getattr(counts, name)) for name in PROGRESS}
+        self.counts = {name: int(getattr(counts, name)) for name in PROGRESS}
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + SAVE_INTERVAL_S
-            self._send()
-
-    def _send(self) -> None:
-        if self._last:
-            self._loop.call_soon_threadsafe(self._indexer.progressed, self._job_id, self._last)
+            self._loop.call_soon_threadsafe(self._indexer.progressed, self._job_id, self.counts)
 
 
 def _documents(report: IngestReport) -> tuple[dict[str, Any], ...]:

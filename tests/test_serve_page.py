@@ -474,23 +474,38 @@ def test_no_hits_and_no_documents_say_what_to_do(tab: Tab) -> None:
 # --- documents ---------------------------------------------------------------------------------
 
 
-WATCH_JOBS = """
-() => {
-  const list = document.querySelector("#jobs");
-  const note = () => { list.dataset.seen = `${list.dataset.seen ?? ""}|${list.textContent}`; };
-  new MutationObserver(note).observe(list, { childList: true, subtree: true });
-}
-"""
+@in_browser
+def test_progress_is_shown_as_it_is_told_and_the_stream_is_taken_up_again(tab: Tab) -> None:
+    page, asked = tab.page, []
+    counts = {"documents": 3, "documents_done": 1, "pages": 40, "pages_done": 12, "failures": 1}
+    running = {"job_id": "a" * 32, "kind": "ingest", "status": "running", "progress": counts}
+    ended = {**running, "status": "succeeded", "documents": []}
+
+    def tell(route: Any) -> None:
+        asked.append(route.request.headers.get("last-event-id"))
+        job = running if len(asked) == 1 else ended
+        event = f"event: {job['status']}\nid: {len(asked)}\ndata: {json.dumps(job)}\n\n"
+        route.fulfill(body=event, content_type="text/event-stream")
+
+    page.route("**/v1/jobs/*/events", tell)
+    page.route("**/v1/documents", lambda route: route.fulfill(status=202, json=running))
+    give(page, "drop", a_file("band.pdf", a_pdf("a page")))
+    job = page.locator(".job")
+    expect(job.locator(".job-summary")).to_have_text(
+        "1 of 3 documents · 12 of 40 pages · 1 failed"
+    )
+    expect(job.get_by_role("progressbar")).to_have_attribute("value", "12")
+    expect(job).to_have_attribute("data-status", "succeeded", timeout=JOB_MS)
+    assert asked == [None, "1"]
 
 
 @in_browser
-def test_upload_with_progress_then_found_then_deleted(tab: Tab) -> None:
+def test_upload_then_found_then_deleted(tab: Tab) -> None:
     page = tab.page
     word = "xylophonist"
     pages = [f"{word} number {number} of the band" for number in range(1, 5)]
     good = a_file("band.pdf", a_pdf(*pages, title="The band"))
     broken = a_file("broken.pdf", b"%PDF-1.7 not really")
-    page.evaluate(WATCH_JOBS)
     give(page, "dragover", good)
     expect(page.locator("#drop")).to_have_text("Drop to index these documents")
     give(page, "drop", good, broken, a_file("notes.txt", b"words", "text/plain"))
@@ -504,7 +519,6 @@ def test_upload_with_progress_then_found_then_deleted(tab: Tab) -> None:
     expect(wrong).to_contain_text("broken.pdf")
     assert wrong.locator(".report-why").inner_text()
     assert any(re.search(r"/v1/jobs/[^/]+/events", one.url) for one in tab.requests)
-    assert "pages" in (page.locator("#jobs").get_attribute("data-seen") or "")
     row = page.locator("tr", has_text="band.pdf")
     expect(row).to_contain_text("indexed")
 
