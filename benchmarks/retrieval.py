@@ -31,7 +31,7 @@ from rich.table import Table
 from cluster.chunks import chunk_text
 from cluster.core import Document, Fingerprint, Hit, Query, Row, doc_id_of, page_id, sha256_of
 from cluster.milvus import MilvusStore, open_store
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.settings import Settings, load_settings
 from jobs.pdf import Renderer, RenderLimits, RenderTarget
 from models.embedder import Qwen3VLEmbedder
@@ -142,7 +142,7 @@ def index(
 ) -> list[HeldOutPage]:
     """Render, embed and write every page of the manuals."""
     pages: list[HeldOutPage] = []
-    images = PageImages(settings.page_images_url)
+    images = PageFiles(settings.page_images_url)
     target = RenderTarget(embedder.spec.min_pixels, embedder.fingerprint.max_pixels)
     with Renderer(RenderLimits()) as renderer:
         for pdf in track(pdfs, "Indexing", console=PROGRESS, transient=True):
@@ -359,7 +359,7 @@ def main() -> None:
             reranked = []
             if args.reranked:
                 reranker = Qwen3VLReranker(RerankerOptions(model=args.reranker))
-                images = PageImages(settings.page_images_url)
+                images = PageFiles(settings.page_images_url)
                 second = local_second_stage(reranker.spec, lambda: reranker, images)
                 both = Retriever(lambda: store, first, second)
                 reranked = measure_reranking(pages, both, settings, args.reranked)

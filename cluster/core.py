@@ -74,6 +74,7 @@ class Row:
     vector: Any  # float32[dimension]
     width_px: int
     height_px: int
+    expected_cer: float | None = None  # what OCR would get wrong, where it was predicted
 
     @property
     def kind(self) -> Literal["page", "chunk"]:
@@ -94,6 +95,7 @@ class Page:
     metadata: dict[str, Scalar]
     width_px: int
     height_px: int
+    expected_cer: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class Filter:
     metadata: dict[str, Scalar] = field(default_factory=dict)
     after: datetime | None = None
     before: datetime | None = None
+    min_cer: float | None = None  # of the expected CER; pages without one pass neither
+    max_cer: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,9 @@ class Query:
 class Hit:
     """A page found, with every score that led to it; higher is better in each.
 
-    `rerank` is P("yes") of the reranker, for candidates that it was shown.
+    `expected_cer` is predicted, 0 … 1, where the page was ingested with that switched on.
+    `rerank` is P("yes") of the reranker and `maxsim` the late-interaction score, each for
+    candidates that were shown to it.
     """
 
     doc_id: str
@@ -136,6 +142,8 @@ class Hit:
     text_score: float | None = None
     fused: float | None = None
     rerank: float | None = None
+    maxsim: float | None = None
+    expected_cer: float | None = None
 
     @property
     def page_id(self) -> str:

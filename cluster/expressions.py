@@ -16,6 +16,7 @@ from cluster.errors import InvalidInput
 
 LABEL_CHARS = 24
 SCOPE_CHARS = 12
+UNKNOWN_CER = -1.0
 _DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
 
 
@@ -74,7 +75,18 @@ def to_expression(wanted: Filter) -> str:
         parts.append(f"time_ms >= {to_ms(wanted.after)}")
     if wanted.before is not None:
         parts.append(f"time_ms < {to_ms(wanted.before)}")
+    if wanted.min_cer is not None or wanted.max_cer is not None:
+        parts.append(f"expected_cer >= {_share('min_cer', wanted.min_cer or 0.0)}")
+    if wanted.max_cer is not None:
+        parts.append(f"expected_cer <= {_share('max_cer', wanted.max_cer)}")
     return " and ".join(parts)
+
+
+def _share(name: str, value: float) -> str:
+    """A number from 0 to 1 as Milvus reads it. Raises InvalidInput."""
+    if not 0 <= value <= 1:  # also what is not a number
+        raise InvalidInput(f"{name} is a share from 0 to 1, not {value}")
+    return f"{value:.6f}"
 
 
 def with_labels(labels: Iterable[str]) -> str:

@@ -40,6 +40,7 @@ QUERY_ROWS = 16_384  # the most rows Milvus returns at once
 FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
 ROWS_PER_PAGE = 6  # a guess: the page row and some chunks; asked again where it was too low
 HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
+HIT_FIELDS += ["expected_cer"]
 PAGE_FIELDS = [*HIT_FIELDS, "width_px", "height_px"]
 
 T = TypeVar("T")
@@ -126,12 +127,18 @@ class MilvusStore:
             return None
         described = _guard(lambda: self._client.describe_collection(self._pages, timeout=timeout_s))
         try:
-            return Fingerprint.from_json(described["description"])
+            held = Fingerprint.from_json(described["description"])
         except (ValueError, TypeError) as error:
             raise InvalidInput(
                 f"Milvus has a collection {self._pages!r} that is not Quire's: name another with "
                 "--collection"
             ) from error
+        if not {field["name"] for field in described["fields"]}.issuperset(PAGE_FIELDS):
+            raise InvalidInput(
+                f"collection {self.address.collection!r} was made by an older Quire: ingest into "
+                "another one with --collection"
+            )
+        return held
 
     def collections(self) -> dict[str, Fingerprint]:
         """Every Quire collection of this store with its fingerprint."""
@@ -187,9 +194,14 @@ class MilvusStore:
         found = [schema.to_document(entity) for entity in entities]
         return sorted(found, key=lambda document: (-document.time_ms, document.source))
 
-    def pages_present(self, document: Document) -> set[int]:
-        """The pages whose rows are in the index as this document would write them."""
+    def pages_present(self, document: Document, *, read: bool = False) -> set[int]:
+        """The pages whose rows are in the index as this document would write them.
+
+        With `read` only those whose CER was predicted.
+        """
         expression = f"{_rows_of(document)} and chunk == 0"
+        if read:
+            expression += " and expected_cer >= 0"
         fields = ("page", "tags", "metadata", "source")
         stored = schema.row_facts(document)
         return {

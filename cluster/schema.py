@@ -10,6 +10,7 @@ from cluster.core import Document, Page, Row, Scalar
 from cluster.errors import InvalidInput
 from cluster.expressions import (
     LABEL_CHARS,
+    UNKNOWN_CER,
     checked_doc_id,
     document_key,
     label,
@@ -84,6 +85,7 @@ def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
     schema.add_field("width_px", DataType.INT64)
     schema.add_field("height_px", DataType.INT64)
+    schema.add_field("expected_cer", DataType.FLOAT)
     schema.add_function(
         Function(
             name="bm25",
@@ -147,6 +149,7 @@ def row_entity(row: Row) -> dict[str, Any]:
         "vector": row.vector,
         "width_px": row.width_px,
         "height_px": row.height_px,
+        "expected_cer": UNKNOWN_CER if row.expected_cer is None else row.expected_cer,
     }
 
 
@@ -170,6 +173,7 @@ def page_facts(entity: dict[str, Any]) -> dict[str, Any]:
         "doc_id": checked_doc_id(entity["doc_id"]),
         "tags": tuple(entity["tags"]),
         "metadata": dict(entity["metadata"]),
+        "expected_cer": None if entity["expected_cer"] < 0 else float(entity["expected_cer"]),
     }
 
 

@@ -175,10 +175,11 @@ class Settings(BaseSettings):
     )
 
     # The reranker
-    rerank: Literal["auto", "none", "cross-encoder"] = Field(
+    rerank: Literal["auto", "none", "cross-encoder", "late-interaction"] = Field(
         "auto",
-        description="Let a reranker order what was found; auto: where the reranker is known to "
-        "help.",
+        description="Let a second model order what was found: a reranker (cross-encoder), or "
+        "late-interaction by MaxSim over kept multi-vectors; auto: the reranker where it is known "
+        "to help.",
     )
     rerank_k: int = Field(
         20, ge=1, le=200, description="How many candidates the reranker is shown."
@@ -195,6 +196,30 @@ class Settings(BaseSettings):
     )
     rerank_batch_tokens: int = Field(
         16_384, ge=256, description="Budget of tokens in one batch of the reranker."
+    )
+
+    # Late interaction
+    multi_vectors: Literal["off", "fp16", "int8", "binary"] = Field(
+        "off",
+        description="Keep multi-vectors of every page beside its image at ingest, in this "
+        "precision, for rerank late-interaction and for evidence.",
+    )
+    late_interaction: str = Field(
+        "quire-tiny-colqwen3",
+        description="A known late-interaction model (`quire models`) or a folder.",
+    )
+    tiles: Literal[1, 4] = Field(
+        1, description="4: a page's quarters get multi-vectors of their own, for small print."
+    )
+    token_pooling: int = Field(
+        1, ge=1, le=8, description="Merge so many similar multi-vectors of a page into one."
+    )
+    late_interaction_batch_tokens: int = Field(
+        4_096, ge=256, description="Budget of tokens in one batch of the late-interaction model."
+    )
+
+    quality: Literal["on", "off"] = Field(
+        "off", description="Predict at ingest how well OCR would read each page."
     )
 
     # The online service

@@ -9,7 +9,7 @@ from PIL import Image
 from cluster.core import Query
 from cluster.errors import InvalidInput, NotFound
 from cluster.milvus import open_store
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.settings import Settings
 from jobs.demo_library import DEMO_QUERIES, write_library, write_screenshot
 from models.images import decode_image
@@ -67,7 +67,7 @@ def _own_searches(settings: Settings) -> list[DemoSearch]:
         document = found[0]
         page = 1 + document.pages // 2
         held = store.page(document.tenant, document.doc_id, page)
-    jpeg = PageImages(settings.page_images_url).get(document.tenant, document.doc_id, page)
+    jpeg = PageFiles(settings.page_images_url).get(document.tenant, document.doc_id, page)
     image = decode_image(jpeg, max_pixels=settings.max_image_pixels)
     name = f"{Path(document.source).name}, page {page}"
     words = " ".join(held.text.split()[:QUERY_WORDS]) if held else ""

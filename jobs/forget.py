@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cluster.core import Document, Filter
 from cluster.errors import InvalidInput
 from cluster.milvus import MilvusStore, open_store
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.settings import Settings
 from cluster.sources import absolute_source
 
@@ -32,13 +32,13 @@ def run(
         raise InvalidInput("say what to forget: a document id, --path or --tenant")
     wanted = Filter(tenant=tenant, doc_ids=(doc_id,) if doc_id else ())
     source = absolute_source(path) if path else None
-    images = PageImages(settings.page_images_url)
+    images = PageFiles(settings.page_images_url)
     with open_store(settings) as store:
         found = store.documents(wanted, source=source)
         return [forget_document(store, images, document) for document in found]
 
 
-def forget_document(store: MilvusStore, images: PageImages, document: Document) -> Forgotten:
+def forget_document(store: MilvusStore, images: PageFiles, document: Document) -> Forgotten:
     """Remove one document from the store and the page images."""
     rows = store.forget_pages(document)
     kept = images.forget(document)

@@ -18,7 +18,7 @@ from ray.exceptions import RayTaskError
 from cluster.core import Document, Filter, Scalar
 from cluster.errors import InvalidInput, QuireError
 from cluster.milvus import MilvusStore, open_store
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.runtime import (
     cluster_cpus,
     cluster_gpus,
@@ -34,6 +34,7 @@ from cluster.sources import list_sources
 from jobs.forget import forget_document
 from jobs.ledger import Ledger
 from jobs.ocr import tesseract_available
+from jobs.page_reading import Reading
 from jobs.pdf import RenderTarget
 from jobs.progress import ProgressView, progress_view
 from jobs.report import IngestReport
@@ -112,12 +113,14 @@ def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job
     fingerprint = options.fingerprint(options.resolved_precision)
     store.open_collection(fingerprint)
     spec = registry.find(settings.model)
+    reading = Reading.from_settings(settings)
     target = RenderTarget(
         min_pixels=spec.min_pixels,
         max_pixels=fingerprint.max_pixels,
         keep_pixels=settings.keep_pixels,
         ocr=_wants_ocr(settings),
         ocr_languages=settings.ocr_languages,
+        scan=bool(reading and reading.quality),
     )
     return Job(
         settings=settings,
@@ -132,6 +135,7 @@ def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job
         metadata=request.metadata,
         again=request.again,
         threads=max(1, cpu_cores() // _embed_workers(settings)),
+        reading=reading,
     )
 
 
@@ -239,7 +243,7 @@ class StoreShelf:
 
     def __init__(self, settings: Settings, store: MilvusStore) -> None:
         self._store = store
-        self._images = PageImages(settings.page_images_url)
+        self._images = PageFiles(settings.page_images_url)
 
     def finish(self, document: Document, pages: int) -> list[str]:
         """Forget what a document replaces, then store it; returns the ids that went."""

@@ -35,6 +35,12 @@ def installed_languages() -> frozenset[str]:
     return frozenset(line.strip() for line in listing[1:] if line.strip())
 
 
+@cache
+def tesseract_version() -> str:
+    """Tesseract's version, e.g. "5.3.0". Raises OcrFailed."""
+    return _run_tesseract(["--version"], b"", timeout_s=10).split()[1]
+
+
 def recognise(gray: np.ndarray, languages: str, *, dpi: int, timeout_s: float) -> str:
     """The text in a picture, uint8[height, width] → text.
 

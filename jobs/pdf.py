@@ -50,6 +50,7 @@ class RenderTarget:
 
     `keep_pixels` is the budget of the page image kept for people; with 0, or where the model's own
     rendering is as large, that same rendering is kept. `ocr_languages` as Tesseract writes them.
+    `scan`: also the page as OCR gets it.
     """
 
     min_pixels: int
@@ -57,6 +58,7 @@ class RenderTarget:
     keep_pixels: int = 0
     ocr: bool = False
     ocr_languages: str = "eng"
+    scan: bool = False
     max_dpi: int = 200
 
 
@@ -73,13 +75,17 @@ class DocumentInfo:
 class RenderedPage:
     """One page: `pixels` uint8[height, width, 3] on the patch grid, a JPEG for people, its text.
 
-    `ocr` is true where the text was recognised rather than stored; `ocr_error` says why
-    recognition gave nothing, and is empty otherwise.
+    `scan` is a JPEG of the page as OCR gets it, where that was wanted. `words` are those of the
+    text layer with their places, as cluster.page_words writes them. `ocr` is true where the text
+    was recognised rather than stored; `ocr_error` says why recognition gave nothing, and is empty
+    otherwise.
     """
 
     page: int
     pixels: np.ndarray
     jpeg: bytes
+    words: bytes
+    scan: bytes
     jpeg_width: int
     jpeg_height: int
     text: str
@@ -274,12 +280,16 @@ def _rendered_page(page: int, header: Header, body: bytearray) -> RenderedPage:
     """A reply as a page. Raises KeyError, TypeError or ValueError where it does not add up."""
     shape = (int(header["height"]), int(header["width"]), 3)
     size = math.prod(shape)
-    if min(shape) <= 0 or size >= len(body):
+    end = size + int(header["jpeg_bytes"])
+    words_end = end + int(header["words_bytes"])
+    if min(shape) <= 0 or not size < end < words_end <= len(body):
         raise ValueError(f"{len(body)} bytes for {shape}")
     return RenderedPage(
         page=page,
         pixels=np.frombuffer(body, np.uint8, count=size).reshape(shape),
-        jpeg=bytes(memoryview(body)[size:]),
+        jpeg=bytes(memoryview(body)[size:end]),
+        words=bytes(memoryview(body)[end:words_end]),
+        scan=bytes(memoryview(body)[words_end:]),
         jpeg_width=int(header["jpeg_width"]),
         jpeg_height=int(header["jpeg_height"]),
         text=str(header["text"]),

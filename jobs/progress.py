@@ -84,7 +84,8 @@ class JsonLines:
 class TerminalBar:
     """A bar with documents, pages, pages/s, time left and failures."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, doing: str) -> None:
+        self._doing = doing
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -114,17 +115,17 @@ class TerminalBar:
             facts += f" · [red]{counts.failures} failures[/red]"
         self._progress.update(
             self._task,
-            description="ingesting",
+            description=self._doing,
             total=counts.pages or None,
             completed=counts.pages_done,
             facts=facts,
         )
 
 
-def progress_view() -> ProgressView:
+def progress_view(doing: str = "ingesting") -> ProgressView:
     """The view that suits where standard error goes."""
     console = Console(stderr=True)
-    return TerminalBar(console) if console.is_terminal else JsonLines(sys.stderr)
+    return TerminalBar(console, doing) if console.is_terminal else JsonLines(sys.stderr)
 
 
 def _duration(seconds: float) -> str:

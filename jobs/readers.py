@@ -15,6 +15,7 @@ import pymupdf
 from PIL import Image, UnidentifiedImageError
 
 from cluster.errors import UnreadableDocument
+from cluster.page_words import PageWord
 from cluster.sources import IMAGE_SUFFIXES
 from jobs.pdf import RenderLimits
 from models.images import IMAGE_FORMATS, upright_on_white
@@ -22,6 +23,7 @@ from models.images import IMAGE_FORMATS, upright_on_white
 POINTS_PER_INCH = 72
 HEAD_BYTES = 1024  # a PDF's header may start anywhere in here
 MAX_TEXT_CHARS = 1_000_000  # of one page
+MAX_WORDS = 50_000  # of one page, whose places are kept
 MAX_TITLE_CHARS = 500
 
 UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -48,9 +50,10 @@ TEXT_FLAGS = (
 
 
 class PageView(Protocol):
-    """One page, opened. `text` is its text layer."""
+    """One page, opened. `text` is its text layer, `words` where that stands."""
 
     text: str
+    words: list[PageWord]
 
     def size_px(self, dpi: int) -> tuple[float, float]:
         """Width and height at a resolution; an image file has only its own."""
@@ -148,7 +151,12 @@ class PdfPage:
         self._box = self._list.rect  # cropped and rotated as people see it, from (0, 0), points
         content = pymupdf.TextPage(self._list.get_textpage(TEXT_FLAGS))
         self.text = clean_text(content.extractText())[:MAX_TEXT_CHARS]
+        self.words = [self._word(*found[:5]) for found in content.extractWORDS()[:MAX_WORDS]]
         self.image_sizes = {(image["width"], image["height"]) for image in content.extractIMGINFO()}
+
+    def _word(self, x0: float, y0: float, x1: float, y1: float, text: str) -> PageWord:
+        width, height = self._box.width, self._box.height
+        return PageWord(clean_text(text), (x0 / width, y0 / height, x1 / width, y1 / height))
 
     def size_px(self, dpi: int) -> tuple[float, float]:
         scale = dpi / POINTS_PER_INCH
@@ -196,6 +204,7 @@ class ImagePage:
     text = ""
 
     def __init__(self, image: Image.Image) -> None:
+        self.words: list[PageWord] = []
         self._image = upright_on_white(image)
 
     def size_px(self, dpi: int) -> tuple[float, float]:

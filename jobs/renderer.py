@@ -22,6 +22,7 @@ import numpy as np
 import pymupdf
 from PIL import Image
 
+from cluster import page_words
 from cluster.errors import InvalidInput, UnreadableDocument
 from jobs.frames import Header, read_frame, write_frame
 from jobs.ocr import MAX_OCR_PIXELS, OCR_DPI, OcrFailed, recognise
@@ -30,6 +31,7 @@ from jobs.readers import PageView, Reader, clean_text, open_reader
 from models.images import grid_size
 
 JPEG_QUALITY = 87
+SCAN_QUALITY = 95  # what is told of a scan's noise should not be told of ours
 MIN_TEXT_CHARS = 5  # with fewer, a page counts as one without text
 GRACE_S = 5.0  # between the caller's time limit and our own, for when the caller is gone
 OCR_GRACE_S = 1.0  # what remains of a page's time when OCR has to give up
@@ -129,6 +131,8 @@ def _render(reader: Reader, number: int, target: RenderTarget, deadline: float) 
     kept_size = fit(width, height, target.keep_pixels)
     kept = page.draw(*kept_size) if math.prod(kept_size) > math.prod(grid) else pixels
     jpeg = _jpeg(kept)
+    scan = _jpeg(_as_ocr_gets_it(page), SCAN_QUALITY) if target.scan else b""
+    words = page_words.to_bytes(page.words)
     render_s = time.monotonic() - started
     text, recognised = page.text, Recognised()
     if target.ocr and _wants_ocr(text, pixels):
@@ -144,8 +148,10 @@ def _render(reader: Reader, number: int, target: RenderTarget, deadline: float) 
         "ocr_error": recognised.error,
         "render_s": render_s,
         "ocr_s": recognised.seconds,
+        "jpeg_bytes": len(jpeg),
+        "words_bytes": len(words),
     }
-    return header, [pixels.tobytes(), jpeg]
+    return header, [pixels.tobytes(), jpeg, words, scan]
 
 
 def fit(width: float, height: float, max_pixels: int) -> tuple[int, int]:
@@ -161,9 +167,7 @@ def _wants_ocr(text: str, pixels: np.ndarray) -> bool:
 
 def _recognise(page: PageView, target: RenderTarget, deadline: float) -> Recognised:
     started = time.monotonic()
-    width, height = page.size_px(OCR_DPI)
-    size = fit(width, height, MAX_OCR_PIXELS)
-    gray = np.asarray(Image.fromarray(page.draw(*size)).convert("L"))
+    gray = np.asarray(Image.fromarray(_as_ocr_gets_it(page)).convert("L"))
     left_s = deadline - time.monotonic() - OCR_GRACE_S
     try:
         text, error = recognise(gray, target.ocr_languages, dpi=OCR_DPI, timeout_s=left_s), ""
@@ -172,9 +176,13 @@ def _recognise(page: PageView, target: RenderTarget, deadline: float) -> Recogni
     return Recognised(clean_text(text), error, time.monotonic() - started)
 
 
-def _jpeg(pixels: np.ndarray) -> bytes:
+def _as_ocr_gets_it(page: PageView) -> np.ndarray:
+    return page.draw(*fit(*page.size_px(OCR_DPI), MAX_OCR_PIXELS))
+
+
+def _jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 

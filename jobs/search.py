@@ -8,12 +8,19 @@ from typing import cast
 from cluster.core import Fingerprint
 from cluster.errors import NotFound
 from cluster.milvus import open_store
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.settings import Settings
-from models.options import EmbedderOptions, Precision, RerankerOptions
-from models.protocols import Reranker
+from models.options import EmbedderOptions, LateInteractionOptions, Precision, RerankerOptions
+from models.protocols import LateInteraction, Reranker
 from models.registry import registry
-from models.retrieval import Retriever, SecondStage, local_first_stage, local_second_stage
+from models.retrieval import (
+    LateStage,
+    Retriever,
+    SecondStage,
+    local_first_stage,
+    local_late_stage,
+    local_second_stage,
+)
 
 
 def require_store(settings: Settings) -> None:
@@ -36,9 +43,9 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
             raise NotFound(
                 f"collection {settings.collection!r} is empty: quire ingest DIR fills it"
             )
-        second = _second_stage(settings)
+        second, late = _second_stage(settings), _late_stage(settings)
         if settings.mode == "text":
-            yield Retriever(lambda: store, None, second)
+            yield Retriever(lambda: store, None, second, late)
             return
         options = EmbedderOptions.from_settings(settings, has_gpu=False)
         if settings.precision == "auto":  # the collection's own
@@ -48,11 +55,11 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
         from models.embedder import Qwen3VLEmbedder
 
         first = local_first_stage(Qwen3VLEmbedder(options))
-        yield Retriever(lambda: store, first, second)
+        yield Retriever(lambda: store, first, second, late)
 
 
 def _second_stage(settings: Settings) -> SecondStage | None:
-    if settings.rerank == "none":
+    if settings.rerank in ("none", "late-interaction"):
         return None
     options = RerankerOptions.from_settings(settings, has_gpu=False)
 
@@ -62,7 +69,20 @@ def _second_stage(settings: Settings) -> SecondStage | None:
         return Qwen3VLReranker(options)
 
     spec = registry.find(options.model, "reranker")
-    return local_second_stage(spec, load, PageImages(settings.page_images_url))
+    return local_second_stage(spec, load, PageFiles(settings.page_images_url))
+
+
+def _late_stage(settings: Settings) -> LateStage | None:
+    if settings.rerank != "late-interaction":
+        return None
+    options = LateInteractionOptions.from_settings(settings)
+
+    def load() -> LateInteraction:
+        from models.colpali import ColPaliModel
+
+        return ColPaliModel(options)
+
+    return local_late_stage(load, PageFiles(settings.page_images_url))
 
 
 def _precision_of(held: Fingerprint) -> Precision:

@@ -24,9 +24,10 @@ from cluster.chunks import chunk_text
 from cluster.core import Document, Filter, Row, Scalar, doc_id_of, sha256_of
 from cluster.errors import QuireError, UnreadableDocument
 from cluster.milvus import MilvusStore, StoreAddress
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles, PageKey
 from cluster.settings import Settings
 from cluster.sources import local_copy, stamp_of
+from jobs.page_reading import PageReading, Reading
 from jobs.pdf import Renderer, RenderLimits, RenderTarget
 from models.options import EmbedderOptions
 
@@ -51,6 +52,7 @@ class Job:
     metadata: dict[str, Scalar]
     again: bool  # also documents that are in the index as they are; but none that is not
     threads: int
+    reading: Reading | None  # what is read of pages beside their vectors
 
 
 class CheckDocuments:
@@ -59,6 +61,7 @@ class CheckDocuments:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.store = MilvusStore(job.address)
+        self.files = PageFiles(job.settings.page_images_url)
         self.renderer = Renderer(render_limits(job.settings))
         self._seen: dict[str, str] = {}  # the source of each document of this ingest
 
@@ -126,6 +129,8 @@ class CheckDocuments:
             return None
         if held.source != document.source and not _still_holds(held):
             return None  # it moved, and every row names its source
+        if self.job.reading and len(self._done(held)) < held.pages:
+            return None  # it was indexed without what is wanted now
         note = "" if held.source == document.source else f"the same bytes as {_name(held.source)}"
         return _work("unchanged", replace(document, pages=held.pages), "", note)
 
@@ -137,7 +142,7 @@ class CheckDocuments:
         return _work("refused", refused, error.reason, message)
 
     def _split(self, document: Document, stamp: str, *, is_new: bool) -> Iterator[dict[str, str]]:
-        present = set() if self.job.again else self.store.pages_present(document)
+        present = set() if self.job.again else self._done(document)
         self.store.put_document(document)
         missing = [page for page in range(1, document.pages + 1) if page not in present]
         size = self.job.settings.shard_pages
@@ -148,14 +153,22 @@ class CheckDocuments:
                 "work", document, pages=pages, todo=len(missing), stamp=stamp, is_new=is_new
             )
 
+    def _done(self, document: Document) -> set[int]:
+        """The pages that are in the index with everything that this ingest would write."""
+        reading = self.job.reading
+        present = self.store.pages_present(document, read=bool(reading and reading.quality))
+        if reading and reading.vectors:
+            present &= self.files.pages(document, reading.vectors)
+        return present
+
 
 class RenderPages:
-    """Shards → rendered pages; their images go to the page-image store at once."""
+    """Shards → rendered pages; their images and words are kept at once."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.renderer = Renderer(render_limits(job.settings))
-        self.images = PageImages(job.settings.page_images_url)
+        self.files = PageFiles(job.settings.page_images_url)
         self._copies = ExitStack()
         self._copied = ("", "")  # source and stamp of the document at hand
         self._path = ""
@@ -194,7 +207,9 @@ class RenderPages:
             rendered = self.renderer.render(path, page, self.job.target)
         except UnreadableDocument as error:
             return _failed_page(work, page, error.reason, names_only(str(error), path))
-        self.images.put(document["tenant"], document["doc_id"], page, rendered.jpeg)
+        key = _key(document, page)
+        self.files.put(*key, rendered.jpeg)
+        self.files.put(*key, rendered.words, kind="words")
         facts = {
             "page": page,
             "text": rendered.text,
@@ -207,11 +222,11 @@ class RenderPages:
             "shape": rendered.pixels.shape,
             "worker": f"{socket.gethostname()}:{os.getpid()}",
         }
-        return _page_row("page", work | facts, rendered.pixels.tobytes())
+        return _page_row("page", work | facts, rendered.pixels.tobytes(), rendered.scan)
 
 
 class EmbedPages:
-    """Rendered pages → vectors of each page and of the chunks of its text."""
+    """Rendered pages → vectors of each page and of its text's chunks, and what else is read."""
 
     def __init__(self, job: Job) -> None:
         from models.embedder import Qwen3VLEmbedder
@@ -220,8 +235,11 @@ class EmbedPages:
         use_threads(job.threads)
         self.job = job
         self._embedder: Qwen3VLEmbedder | QuireError
+        self._reading: PageReading | None = None
         try:
             self._embedder = Qwen3VLEmbedder(job.options)
+            if job.reading:
+                self._reading = PageReading(job.reading, job.settings)
         except QuireError as error:
             # Ray turns what a constructor raises into "actor died": the first call raises it.
             self._embedder = error
@@ -243,6 +261,8 @@ class EmbedPages:
             inputs.append(MultimodalInput(text=text, images=(image,)))
             inputs += [MultimodalInput(text=chunk) for chunk in page["chunks"]]
         vectors = self._embedder.embed(inputs)
+        if self._reading:
+            self._read(self._reading, pages, batch["scan"])
         seconds = (time.perf_counter() - started) / max(1, len(pages))
         taken = 0
         payload = []
@@ -253,6 +273,14 @@ class EmbedPages:
             payload.append(vectors[taken : taken + count].tobytes())
             taken += count
         return {"event": batch["event"], "work": _texts(pages), "vectors": payload}
+
+    def _read(self, reading: PageReading, pages: list[dict[str, Any]], scans: list[bytes]) -> None:
+        """Before the rows: a page that is in the index has the rest too."""
+        rendered = [number for number, page in enumerate(pages) if "chunks" in page]
+        keys = [_key(pages[number]["document"], pages[number]["page"]) for number in rendered]
+        found = reading.read(keys, [scans[number] for number in rendered])
+        for number, expected_cer in zip(rendered, found, strict=True):
+            pages[number]["expected_cer"] = expected_cer
 
     def _chunks(self, text: str) -> list[str]:
         settings = self.job.settings
@@ -302,9 +330,11 @@ class WritePages:
     def _rows(self, page: dict[str, Any], vectors: np.ndarray) -> list[Row]:
         document = to_document(page["document"])
         texts = [page["text"], *page["chunks"]]
+        size = (page["width_px"], page["height_px"])
+        cer = page.get("expected_cer")
         # The page's own row comes last: where it is present, so are its chunks.
         return [
-            Row(document, page["page"], chunk, text, vector, page["width_px"], page["height_px"])
+            Row(document, page["page"], chunk, text, vector, *size, expected_cer=cer)
             for chunk, (text, vector) in enumerate(
                 zip(texts, vectors.reshape(-1, self.dimension), strict=True)
             )
@@ -378,8 +408,12 @@ def _failed_page(work: dict[str, Any], page: int, reason: str, message: str) -> 
     return _page_row("page", work | {"page": page, "reason": reason, "message": message})
 
 
-def _page_row(event: str, work: dict[str, Any], pixels: bytes = b"") -> Batch:
-    return {"event": [event], "work": _texts([work]), "pixels": [pixels]}
+def _page_row(event: str, work: dict[str, Any], pixels: bytes = b"", scan: bytes = b"") -> Batch:
+    return {"event": [event], "work": _texts([work]), "pixels": [pixels], "scan": [scan]}
+
+
+def _key(document: dict[str, Any], page: int) -> PageKey:
+    return PageKey(document["tenant"], document["doc_id"], page)
 
 
 def _texts(works: list[dict[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from models.batching import pack, plan_batches
+from models.images import FACTOR_PX
 from models.inputs import InputEncoder, MultimodalInput
 from models.loading import load_checkpoint
 from models.options import EmbedderOptions
@@ -14,6 +15,7 @@ from models.pooling import pool, unit_vectors
 from models.prompts import EncodedInput
 from models.qwen3_vl import PackedQwen3VL
 from models.registry import registry
+from models.visuals import Picture
 
 WINDOW = 64  # inputs that are encoded while the device works on those before
 
@@ -63,6 +65,19 @@ class Qwen3VLEmbedder:
             encoded = host.map(lambda window: [self.encode(item) for item in window], windows)
             parts = [self.embed_encoded(window) for window in encoded]
         return np.concatenate(parts) if parts else self.embed_encoded([])
+
+    @torch.inference_mode()
+    def similarities(self, question: MultimodalInput, page: Picture) -> np.ndarray:
+        """How like a question each visual token of a page is, float32[rows, columns], cosine.
+
+        The states that the page's vector is pooled from, after the final norm. Raises InvalidInput.
+        """
+        encoded = self.encode(MultimodalInput(images=(page,)))
+        states = self.forward(pack([encoded]), None)[encoded.visual_index]
+        vectors = unit_vectors(states, self.fingerprint.dimension).cpu().numpy()
+        _, height, width, _ = encoded.visuals[0].shape
+        similar: np.ndarray = vectors @ self.embed([question])[0]
+        return similar.reshape(height // FACTOR_PX, width // FACTOR_PX)
 
     @torch.inference_mode()
     def _embed_batch(self, items: Sequence[EncodedInput]) -> np.ndarray:

@@ -43,7 +43,8 @@ def load_checkpoint(
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if precision == "auto":
         precision = "bf16" if target.startswith("cuda") else "fp32"
-    folder = checkpoint_folder(spec)
+    folder = checkpoint_folder(spec.checkpoint, spec.revision)
+    check_files(folder)
     disable_progress_bar()  # it would tear the progress display of the job that loads us
     set_verbosity_error()  # it lists the weights that we leave out on purpose
     quantized = precision in ("int8", "nf4")
@@ -91,23 +92,27 @@ def output_rows(checkpoint: Checkpoint, token_ids: Sequence[int]) -> torch.Tenso
     return cast(torch.Tensor, embedding.detach()[list(token_ids)].float().cpu())
 
 
-def checkpoint_folder(spec: ModelSpec) -> Path:
-    """The folder of a checkpoint, fetched from the hub at its pinned revision where needed."""
-    folder = Path(spec.checkpoint)
-    if not folder.is_absolute():  # a name on the hub, even where a folder is called like it
-        folder = _fetch(spec)
-    check_files(folder)
-    return folder
+def checkpoint_folder(checkpoint: str, revision: str) -> Path:
+    """The folder of a checkpoint, fetched from the hub at its pinned revision where needed.
+
+    Raises ModelUnavailable.
+    """
+    folder = Path(checkpoint)
+    if folder.is_absolute():
+        return folder
+    return _fetch(checkpoint, revision)  # a name on the hub, even where a folder is called like it
 
 
-def check_files(folder: Path) -> None:
+def check_files(folder: Path, *, chat: bool = True) -> None:
     """Refuse an incomplete checkpoint before transformers guesses what is missing.
 
     A missing config.json would build the full default model, a missing tokenizer.json an empty
-    tokenizer, both without a word. Raises ModelUnavailable.
+    tokenizer, both without a word. `chat`: its prompts come from a template. Raises
+    ModelUnavailable.
     """
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
-    if not any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+    templates = ("chat_template.jinja", "chat_template.json")
+    if chat and not any((folder / name).is_file() for name in templates):
         missing.append("chat_template.jinja")
     processors = ("processor_config.json", "preprocessor_config.json")
     if not any((folder / name).is_file() for name in processors):
@@ -118,19 +123,17 @@ def check_files(folder: Path) -> None:
         raise ModelUnavailable(f"the checkpoint in {folder} lacks {', '.join(missing)}")
 
 
-def _fetch(spec: ModelSpec) -> Path:
+def _fetch(checkpoint: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(
-            snapshot_download(
-                spec.checkpoint, revision=spec.revision, allow_patterns=list(CHECKPOINT_FILES)
-            )
+            snapshot_download(checkpoint, revision=revision, allow_patterns=list(CHECKPOINT_FILES))
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelUnavailable(
-            f"{spec.checkpoint} at {spec.revision[:12]} is not on this machine and could not be "
+            f"{checkpoint} at {revision[:12]} is not on this machine and could not be "
             f"fetched ({type(error).__name__}): connect to the hub once, or put the checkpoint in "
             "a folder and name that as the model"
         ) from error

@@ -107,6 +107,24 @@ class RerankerOptions:
         )
 
 
+@dataclass(frozen=True)
+class LateInteractionOptions:
+    """Choices for one late-interaction model."""
+
+    model: str = "quire-tiny-colqwen3"
+    batch_tokens: int = 4_096
+    device: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "LateInteractionOptions":
+        """The settings' choices. Raises ModelUnavailable."""
+        spec = registry.find(settings.late_interaction, "late-interaction")
+        return cls(
+            model=_portable(settings.late_interaction, spec),
+            batch_tokens=settings.late_interaction_batch_tokens,
+        )
+
+
 def _portable(name: str, spec: ModelSpec) -> str:
     """A folder is named as every worker can find it, wherever it runs."""
     return name if name in registry.specs else spec.checkpoint

@@ -5,10 +5,12 @@ from typing import Protocol
 
 import numpy as np
 
-from cluster.core import Fingerprint
+from cluster.core import Fingerprint, Hit
+from cluster.page_vectors import PageVectors
 from models.inputs import MultimodalInput
 from models.prompts import EncodedInput
 from models.registry import ModelSpec
+from models.visuals import Picture
 
 
 class Embedder(Protocol):
@@ -44,6 +46,29 @@ class Reranker(Protocol):
         ...
 
 
+class LateInteraction(Protocol):
+    """Turns pages and questions into multi-vectors."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def embed_images(
+        self, images: Sequence[Picture], *, hidden: bool = False, tiles: int = 1
+    ) -> list[PageVectors]:
+        """The vectors of pages, each with its place; with `hidden` also the states before them."""
+        ...
+
+    def embed_query(self, text: str = "", image: Picture | None = None) -> np.ndarray:
+        """The vectors of a question → float32[T, d]."""
+        ...
+
+    def query_tokens(self, text: str) -> list[str]:
+        """What each vector of a text stands for; "" where for nothing that was said."""
+        ...
+
+
 # What a search asks of its models, wherever they run.
 EmbedQuery = Callable[[MultimodalInput], Awaitable[np.ndarray]]  # → float32[dimension]
 ScorePages = Callable[[MultimodalInput, Sequence[MultimodalInput]], Awaitable[np.ndarray]]
+# MaxSim of each page; NaN where it has no multi-vectors.
+MatchPages = Callable[[MultimodalInput, Sequence[Hit]], Awaitable[np.ndarray]]

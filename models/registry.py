@@ -10,15 +10,22 @@ from typing import Any, Literal
 from cluster.errors import ModelUnavailable
 from models.images import FACTOR_PX
 
-Kind = Literal["embedder", "reranker"]
+Kind = Literal["embedder", "reranker", "late-interaction"]
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
 TINY_RERANKER_FOLDER = Path(__file__).parent / "tiny_reranker"
+TINY_COLQWEN3_FOLDER = Path(__file__).parent / "tiny_colqwen3"
 VISUAL_TOKEN_PX = FACTOR_PX * FACTOR_PX
 # 1024 visual tokens reach 52.3 of the 52.9 nDCG that 2000 reach on VisDoc (the authors' ablation),
 # for half of the arithmetic.
 MOST_PIXELS = 1024 * VISUAL_TOKEN_PX
 SAMPLE_BYTES = 2**20
+# What a checkpoint of each kind is, by the model_type of its config.json.
+MODEL_TYPES: dict[Kind, tuple[str, ...]] = {
+    "embedder": ("qwen3_vl",),
+    "reranker": ("qwen3_vl",),
+    "late-interaction": ("paligemma", "qwen2_vl", "qwen3_vl"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,14 @@ QWEN_2B = Parameters(406_957_056, 1_409_410_048, 311_164_928)
 QWEN_8B = Parameters(576_388_336, 6_946_075_648, 622_329_856)
 
 
+# PaliGemma 3B (SigLIP So400m, Gemma 2B with 257,216 tokens) and Qwen2-VL 2B, each with its
+# projection to 128 dimensions.
+COLPALI = Parameters(413_327_088, 1_984_508_032, 526_778_368)
+COLQWEN2 = Parameters(665_271_296, 1_310_537_344, 233_373_696)
+LATE_PROMPT_TOKENS = 32  # around the image
+CELL_PX = {"paligemma": 14, "qwen2_vl": 28, "qwen3_vl": 32}  # side of what one vector sees
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """Where a checkpoint is and what it expects.
@@ -58,6 +73,7 @@ class ModelSpec:
     `needs_words`: a reranker that does not help where the query is an image alone.
     `dense_weight`: what a ranking by its vectors weighs beside full text, for a query of words.
     `max_tokens`: the longest input. Pixel budgets are in px; one visual token covers 32 × 32.
+    `base`, `base_revision`: the checkpoint that an adapter (LoRA) goes on, where it is one.
     """
 
     name: str
@@ -73,6 +89,8 @@ class ModelSpec:
     page_images: Literal["always", "if asked by image"] = "always"
     needs_words: bool = False
     dense_weight: float = 0.5
+    base: str = ""
+    base_revision: str = ""
     note: str = ""
 
     @property
@@ -145,6 +163,35 @@ class Registry:
                 needs_words=True,  # measured: benchmarks/retrieval.py
                 note="ships with Quire; for a laptop CPU",
             ),
+            ModelSpec(
+                name="colpali-v1.3",
+                kind="late-interaction",
+                checkpoint="vidore/colpali-v1.3",
+                revision="1b5c8929330df1a66de441a9b5409a878f0de5b0",
+                base="vidore/colpaligemma-3b-pt-448-base",
+                base_revision="12c59eb7e23bc4c26876f7be7c17760d5d3a1ffa",
+                dimension=128,
+                parameters=COLPALI,
+                max_pixels=448 * 448,
+                max_tokens=1024 + LATE_PROMPT_TOKENS,
+                note="1,024 vectors a page at 448 × 448 px",
+            ),
+            ModelSpec(
+                name="colqwen2-v1.0",
+                kind="late-interaction",
+                checkpoint="vidore/colqwen2-v1.0-merged",
+                revision="2c9a09bb37ed19b63eb94ae6c29bb4e76eb6e3c2",
+                dimension=128,
+                parameters=COLQWEN2,
+                max_pixels=768 * 28 * 28,
+                max_tokens=768 + LATE_PROMPT_TOKENS,
+                note="up to 768 vectors a page, of its own shape",
+            ),
+            replace(
+                local_spec(TINY_COLQWEN3_FOLDER, "late-interaction"),
+                name="quire-tiny-colqwen3",
+                note="ships with Quire; for a laptop CPU",
+            ),
         ]
         return {spec.name: spec for spec in known}
 
@@ -154,41 +201,58 @@ class Registry:
         if model in of_kind:
             return of_kind[model]
         if Path(model).is_dir():
-            return replace(local_spec(Path(model).resolve()), kind=kind)
+            return local_spec(Path(model).resolve(), kind)
         raise ModelUnavailable(
             f"no {kind} is called {model!r}: choose one of {', '.join(of_kind)}, or name a "
-            "folder that holds a Qwen3-VL checkpoint"
+            f"folder that holds a checkpoint of the type {' or '.join(MODEL_TYPES[kind])}"
         )
 
 
 registry = Registry()
 
 
-def local_spec(folder: Path) -> ModelSpec:
+def local_spec(folder: Path, kind: Kind = "embedder") -> ModelSpec:
     """The spec of a checkpoint in a folder, read from its own files. Raises ModelUnavailable."""
     config = _read_json(folder / "config.json")
-    if config.get("model_type") != "qwen3_vl":
+    if config.get("model_type") not in MODEL_TYPES[kind]:
         raise ModelUnavailable(
-            f"{folder} holds a {config.get('model_type')!r} model; Quire embeds with qwen3_vl"
+            f"{folder} holds a {config.get('model_type')!r} model; a checkpoint for this is "
+            f"{' or '.join(MODEL_TYPES[kind])}"
         )
-    return ModelSpec(
+    spec = ModelSpec(
         name=folder.name,  # its content is the revision, so it may be moved
+        kind=kind,
         checkpoint=str(folder),
         revision=content_revision(folder),
         dimension=config["text_config"]["hidden_size"],
         parameters=count_parameters(folder),
-        max_pixels=min(_longest_edge(folder), MOST_PIXELS),
+        max_pixels=min(_pixel_budget(folder), MOST_PIXELS),
         note="a local folder",
     )
+    if kind != "late-interaction":
+        return spec
+    cells = spec.max_pixels // CELL_PX[config["model_type"]] ** 2
+    return replace(spec, dimension=_projection(folder), max_tokens=cells + LATE_PROMPT_TOKENS)
 
 
-def _longest_edge(folder: Path) -> int:
-    """The pixel budget that the checkpoint's image processor declares."""
+def _projection(folder: Path) -> int:
+    """Dimensions of the vectors of a late-interaction checkpoint. Raises ModelUnavailable."""
+    for file in sorted(folder.glob("*.safetensors")):
+        for tensor, shape in _tensor_shapes(file).items():
+            if tensor.endswith("custom_text_proj.weight"):
+                return shape[0]
+    raise ModelUnavailable(f"{folder} has no custom_text_proj: it gives no multi-vectors")
+
+
+def _pixel_budget(folder: Path) -> int:
+    """The pixel budget, or the fixed size, that the checkpoint's image processor declares."""
     for name in ("processor_config.json", "preprocessor_config.json"):
         if (folder / name).is_file():
             declared = _read_json(folder / name)
-            images = declared.get("image_processor", declared)
-            return int(images.get("size", {}).get("longest_edge", MOST_PIXELS))
+            size = declared.get("image_processor", declared).get("size", {})
+            if "height" in size:
+                return int(size["height"] * size["width"])
+            return int(size.get("longest_edge", MOST_PIXELS))
     return MOST_PIXELS
 
 
@@ -225,7 +289,7 @@ def count_parameters(folder: Path) -> Parameters:
             size = 1
             for side in shape:
                 size *= side
-            if "visual." in tensor:
+            if "visual." in tensor or "vision_tower." in tensor:
                 counts["vision"] += size
             elif "embed_tokens" in tensor:
                 counts["embedding"] += size

@@ -16,10 +16,17 @@ import numpy as np
 from cluster.core import Hit, Query
 from cluster.errors import InvalidInput, NotFound
 from cluster.milvus import MilvusStore
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles, PageKey
 from cluster.settings import Settings
 from models.inputs import MultimodalInput
-from models.protocols import Embedder, EmbedQuery, Reranker, ScorePages
+from models.protocols import (
+    Embedder,
+    EmbedQuery,
+    LateInteraction,
+    MatchPages,
+    Reranker,
+    ScorePages,
+)
 from models.registry import ModelSpec
 
 IMAGE_DENSE_WEIGHT = 0.5  # what an image shows, no full text can say
@@ -39,7 +46,14 @@ class SecondStage:
 
     spec: ModelSpec
     score: ScorePages
-    images: PageImages
+    images: PageFiles
+
+
+@dataclass(frozen=True)
+class LateStage:
+    """How candidates are scored by MaxSim over their kept multi-vectors."""
+
+    match: MatchPages
 
 
 @dataclass
@@ -47,7 +61,7 @@ class Found:
     """The best pages, best first, what ordered them, and the seconds that each stage took."""
 
     hits: list[Hit] = field(default_factory=list)
-    rerank: Literal["none", "cross-encoder"] = "none"
+    rerank: Literal["none", "cross-encoder", "late-interaction"] = "none"
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -60,7 +74,8 @@ class Found:
 class Retriever:
     """Searches one collection with the embedder that filled it.
 
-    `first` may be None where only text searches are asked for, `second` where nothing is reranked.
+    `first` may be None where only text searches are asked for, `second` and `late` where nothing
+    is reranked by them.
     """
 
     def __init__(
@@ -68,10 +83,12 @@ class Retriever:
         store: Callable[[], MilvusStore],
         first: FirstStage | None,
         second: SecondStage | None = None,
+        late: LateStage | None = None,
     ) -> None:
         self._store = store
         self._first = first
         self._second = second
+        self._late = late
 
     async def search(self, query: Query, settings: Settings) -> Found:
         """The best `top_k` pages. Raises InvalidInput."""
@@ -79,19 +96,24 @@ class Retriever:
             raise InvalidInput("mode text cannot use an image: choose hybrid or dense")
         if not query.text.strip() and query.image is None:
             raise InvalidInput("give a text, an image, or both to search for")
-        second = self._second_for(query, settings)
+        second, late = self._second_for(query, settings), self._late_for(settings)
         found = Found()
         vector = None
         if settings.mode != "text":
             with found.timed("embed"):
                 vector = await self._vector(query)
         with found.timed("search"):
-            wanted = settings.top_k if second is None else max(settings.top_k, settings.rerank_k)
+            deeper = second is not None or late is not None
+            wanted = max(settings.top_k, settings.rerank_k) if deeper else settings.top_k
             found.hits = await asyncio.to_thread(self._candidates, query, vector, settings, wanted)
         if second is not None:
             found.rerank = "cross-encoder"
             with found.timed("rerank"):
                 found.hits = await self._rerank(second, query, found.hits, settings)
+        if late is not None:
+            found.rerank = "late-interaction"
+            with found.timed("rerank"):
+                found.hits = await _match(late, query, found.hits, settings)
         found.hits = found.hits[: settings.top_k]
         return found
 
@@ -107,7 +129,7 @@ class Retriever:
 
     def _second_for(self, query: Query, settings: Settings) -> SecondStage | None:
         """The second stage of this search, if it has one. Raises InvalidInput."""
-        if settings.rerank == "none":
+        if settings.rerank in ("none", "late-interaction"):
             return None
         if self._second is None:
             if settings.rerank == "cross-encoder":
@@ -115,6 +137,13 @@ class Retriever:
             return None
         helps = query.text.strip() or not self._second.spec.needs_words
         return self._second if helps or settings.rerank == "cross-encoder" else None
+
+    def _late_for(self, settings: Settings) -> LateStage | None:
+        if settings.rerank != "late-interaction":
+            return None
+        if self._late is None:
+            raise InvalidInput("no late-interaction model is at hand here: choose another rerank")
+        return self._late
 
     def _candidates(
         self, query: Query, vector: list[float] | None, settings: Settings, wanted: int
@@ -164,7 +193,7 @@ def local_first_stage(embedder: Embedder) -> FirstStage:
 
 
 def local_second_stage(
-    spec: ModelSpec, load: Callable[[], Reranker], images: PageImages
+    spec: ModelSpec, load: Callable[[], Reranker], images: PageFiles
 ) -> SecondStage:
     """Candidates are scored in this process; the model is loaded when the first are."""
     reranker = cache(load)
@@ -173,6 +202,33 @@ def local_second_stage(
         return await asyncio.to_thread(lambda: reranker().score(query, pages))
 
     return SecondStage(spec, score, images)
+
+
+def local_late_stage(load: Callable[[], LateInteraction], files: PageFiles) -> LateStage:
+    """Candidates are matched in this process; the model is loaded when the first are."""
+    from models.late_interaction import LateSearch
+
+    search = cache(lambda: LateSearch(load(), files))
+
+    async def match(question: MultimodalInput, hits: Sequence[Hit]) -> np.ndarray:
+        pages = [PageKey.of(hit) for hit in hits]
+        return await asyncio.to_thread(lambda: search().score(question, pages))
+
+    return LateStage(match)
+
+
+async def _match(late: LateStage, query: Query, hits: list[Hit], settings: Settings) -> list[Hit]:
+    """The first `rerank_k` by MaxSim; those without multi-vectors follow as they were."""
+    candidates, others = hits[: settings.rerank_k], hits[settings.rerank_k :]
+    if not candidates:
+        return others
+    scores = await late.match(_question(query), candidates)
+    scored = [
+        replace(hit, maxsim=None if np.isnan(score) else float(score))
+        for hit, score in zip(candidates, scores, strict=True)
+    ]
+    scored.sort(key=lambda hit: -np.inf if hit.maxsim is None else hit.maxsim, reverse=True)
+    return scored + others
 
 
 def _question(query: Query) -> MultimodalInput:

@@ -18,7 +18,7 @@ from cluster.core import Document, Page, Query
 from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
 from cluster.milvus import MilvusStore
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.settings import Settings
 from cluster.store_link import StoreLink
 from jobs.forget import Forgotten, forget_document
@@ -84,7 +84,7 @@ class Router:
         self._reranker = RerankerHandle("reranker", reranker)
         self._indexer = Handle("indexer", indexer)
         self._link = StoreLink(settings)
-        self._images = PageImages(settings.page_images_url)
+        self._images = PageFiles(settings.page_images_url)
         self._uploads = Uploads(settings.uploads_url, settings.max_document_bytes)
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._ready_until: dict[str, float] = {}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cluster.core import Document
 from cluster.errors import InvalidInput, NotFound
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.snippets import snippet
 from cluster.sources import list_sources, local_copy
 from models.images import decode_image, grid_size
@@ -57,7 +57,7 @@ def test_sources_behind_a_url(bucket: fsspec.AbstractFileSystem) -> None:
 
 @pytest.mark.parametrize("url", ["memory://pages", "{tmp}/pages"])
 def test_page_images(url: str, tmp_path: Path, bucket: fsspec.AbstractFileSystem) -> None:
-    images = PageImages(url.format(tmp=tmp_path))
+    images = PageFiles(url.format(tmp=tmp_path))
     images.put("acme", DOC_ID, 1, b"one")
     images.put("acme", DOC_ID, 2, b"two")
     images.put("other", DOC_ID, 1, b"theirs")

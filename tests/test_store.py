@@ -21,7 +21,7 @@ from cluster.core import Document, Filter, Fingerprint, Hit, Mode, Row, Scalar, 
 from cluster.errors import FingerprintMismatch, InvalidInput, StoreUnavailable
 from cluster.expressions import to_expression
 from cluster.milvus import MilvusStore, open_store
-from cluster.page_images import PageImages
+from cluster.page_files import PageFiles
 from cluster.schema import check_document_fields
 from cluster.settings import Settings, load_settings
 from jobs.forget import forget_document
@@ -549,7 +549,7 @@ def test_pages_are_trimmed_to_the_rows_they_have(store: MilvusStore) -> None:
 def test_a_removal_that_failed_can_be_repeated(store: MilvusStore, tmp_path: Path) -> None:
     document = a_document()
     add(store, a_row(document, text="word"))
-    images = PageImages(str(tmp_path))
+    images = PageFiles(str(tmp_path))
     images.put(document.tenant, document.doc_id, 1, b"jpeg")
     with pytest.MonkeyPatch.context() as broken:
         broken.setattr(images, "forget", refuse)

@@ -1,0 +1,248 @@
+"""ColPali, ColQwen2 and ColQwen3: a page becomes many vectors, each with its place on the page.
+
+The models are colpali-engine's. Not covered: training, and queries longer than the model's input.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from cluster.errors import InvalidInput, ModelUnavailable
+from cluster.page_vectors import PageVectors, Tile
+from models.images import decode_image
+from models.loading import check_files, checkpoint_folder
+from models.options import LateInteractionOptions
+from models.registry import registry
+from models.visuals import MOST_IMAGE_PIXELS, Picture
+
+QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
+COLPALI_HEAD = ("model.lm_head.weight",)  # never used, and left out of its checkpoints
+ADAPTER_FILE = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class _Family:
+    """The classes of one architecture, and the tensors that it may lack: its unused head."""
+
+    model: type[Any]
+    processor: type[Any]
+    may_lack: tuple[str, ...] = ()
+
+
+class ColPaliModel:
+    """One late-interaction checkpoint."""
+
+    def __init__(self, options: LateInteractionOptions) -> None:
+        """Load the checkpoint. Raises ModelUnavailable."""
+        self.spec = registry.find(options.model, "late-interaction")
+        self.batch_tokens = options.batch_tokens
+        device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        folder = checkpoint_folder(self.spec.checkpoint, self.spec.revision)
+        base = folder
+        if self.spec.base:
+            base = checkpoint_folder(self.spec.base, self.spec.base_revision)
+        check_files(base, chat=False)
+        family = _family(base)
+        disable_progress_bar()
+        set_verbosity_error()
+        with _on_base(folder, base) as whole:
+            self._model = _load(family, whole, device)
+        self._processor = family.processor.from_pretrained(base, local_files_only=True)
+        size = self._processor.image_processor.size
+        if "longest_edge" in size:  # a resolution of its own choice; ColPali's is fixed
+            size["longest_edge"] = self.spec.max_pixels
+        self._device = device
+        self._hidden: list[torch.Tensor] = []
+        self._model.custom_text_proj.register_forward_pre_hook(self._remember)
+
+    @property
+    def hidden_dimension(self) -> int:
+        """Width of the states before the projection."""
+        return int(self._model.custom_text_proj.in_features)
+
+    def embed_images(
+        self, images: Sequence[Picture], *, hidden: bool = False, tiles: int = 1
+    ) -> list[PageVectors]:
+        """The multi-vectors of pages: image tokens only, each with its cell of the grid.
+
+        `tiles` 4 adds the page's quarters, each at the model's full resolution, for small print.
+        `hidden` keeps the states before the projection. Raises InvalidInput.
+        """
+        if tiles not in (1, 4):
+            raise InvalidInput(f"tiles is 1 (the whole page) or 4 (and its quarters), not {tiles}")
+        pages = [_to_image(image) for image in images]
+        parts = [part for page in pages for part in _parts(page, tiles)]
+        found: list[PageVectors] = []
+        for start in range(0, len(parts), self._batch_images):
+            found += self._embed_parts(parts[start : start + self._batch_images], hidden)
+        count = 1 if tiles == 1 else 1 + len(QUARTERS)
+        return [_joined(found[start : start + count]) for start in range(0, len(found), count)]
+
+    def embed_query(self, text: str = "", image: Picture | None = None) -> np.ndarray:
+        """The vectors of a question, float32[T, d]: of its words, of its image, or of both.
+
+        Raises InvalidInput.
+        """
+        if not text.strip() and image is None:
+            raise InvalidInput("give a text, an image, or both to search for")
+        parts = [] if image is None else [self.embed_images([image])[0].vectors]
+        if text.strip():
+            vectors, _, real = self._forward(self._processor.process_queries([text]))
+            parts.insert(0, vectors[0][real[0]])
+        return np.concatenate(parts)
+
+    def query_tokens(self, text: str) -> list[str]:
+        """The tokens of a text, one for each vector of `embed_query(text)`; "" for special ones."""
+        encoded = self._processor.process_queries([text])
+        ids = encoded["input_ids"][0][encoded["attention_mask"][0].bool()].tolist()
+        tokenizer = self._processor.tokenizer
+        return [tokenizer.decode([token], skip_special_tokens=True).strip() for token in ids]
+
+    @property
+    def _batch_images(self) -> int:
+        return max(1, self.batch_tokens // self.spec.max_tokens)
+
+    def _embed_parts(self, parts: Sequence[Image.Image], hidden: bool) -> list[PageVectors]:
+        encoded = self._processor.process_images(list(parts))
+        is_image = self._processor.get_image_mask(encoded).numpy()
+        vectors, states, _ = self._forward(encoded)
+        pages = []
+        for row, part in enumerate(parts):
+            mine = is_image[row]
+            tile = self._tile(part, encoded, row)
+            if tile.cells != int(mine.sum()):
+                raise ModelUnavailable(
+                    f"{self.spec.name} gave {int(mine.sum())} vectors for a grid of {tile.rows} × "
+                    f"{tile.columns}: its processor does not fit its model"
+                )
+            kept = states[row][mine] if hidden else None
+            pages.append(PageVectors(vectors[row][mine], (tile,), kept))
+        return pages
+
+    def _tile(self, part: Image.Image, encoded: Any, row: int) -> Tile:
+        if "image_grid_thw" in encoded:
+            merge = self._processor.image_processor.merge_size
+            _, rows, columns = encoded["image_grid_thw"][row].tolist()
+            return Tile(rows // merge, columns // merge)
+        patch = self._model.model.model.vision_tower.config.patch_size
+        size = self._processor.image_processor.size
+        return Tile(size["height"] // patch, size["width"] // patch)
+
+    @torch.inference_mode()
+    def _forward(self, encoded: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """vectors float32[B, L, d], states float32[B, L, h], real tokens bool[B, L]."""
+        encoded.pop("labels", None)  # ColPali's processor makes them for training
+        inputs = {name: value.to(self._device) for name, value in encoded.items()}
+        self._hidden.clear()
+        vectors = self._model(**inputs)
+        states = self._hidden.pop()
+        real = encoded["attention_mask"].bool()
+        return vectors.float().cpu().numpy(), states.float().cpu().numpy(), real.cpu().numpy()
+
+    def _remember(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._hidden.append(inputs[0])
+
+
+def _load(family: _Family, folder: Path, device: str) -> Any:
+    # CPUs without matrix units compute bf16 slower than fp32.
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    try:
+        model, found = family.model.from_pretrained(
+            folder,
+            output_loading_info=True,
+            dtype=dtype,
+            device_map={"": device},
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except (OSError, SafetensorError) as error:
+        raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
+    missing = [name for name in found["missing_keys"] if name not in family.may_lack]
+    if lacking := [*missing, *found["mismatched_keys"]]:
+        raise ModelUnavailable(f"the checkpoint in {folder} lacks {len(lacking)} weights")
+    return model.eval()
+
+
+def _family(folder: Path) -> _Family:
+    """The architecture of a checkpoint, by its config. Raises ModelUnavailable."""
+    from colpali_engine import models as engine
+
+    families = {
+        "paligemma": _Family(
+            engine.ColPali, engine.ColPaliProcessor, may_lack=("model.lm_head.weight",)
+        ),
+        "qwen2_vl": _Family(engine.ColQwen2, engine.ColQwen2Processor),
+        "qwen3_vl": _Family(engine.ColQwen3, engine.ColQwen3Processor),
+    }
+    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    if kind not in families:
+        raise ModelUnavailable(f"{folder} holds a {kind!r} model: choose {', '.join(families)}")
+    return families[kind]
+
+
+@contextmanager
+def _on_base(adapter: Path, base: Path) -> Iterator[Path]:
+    """A folder that loads as one: an adapter names its base by a hub's name, without a revision.
+
+    A copy of its settings names the folder of the pinned base instead.
+    """
+    if adapter == base:
+        yield base
+        return
+    with tempfile.TemporaryDirectory(prefix="quire-") as name:
+        folder = Path(name)
+        for file in adapter.iterdir():
+            if file.suffix in {".safetensors", ".json"} and file.name != ADAPTER_FILE:
+                (folder / file.name).symlink_to(file.resolve())
+        config = json.loads((adapter / ADAPTER_FILE).read_text())
+        config |= {"base_model_name_or_path": str(base), "revision": None}
+        (folder / ADAPTER_FILE).write_text(json.dumps(config))
+        yield folder
+
+
+def _to_image(picture: Picture) -> Image.Image:
+    if isinstance(picture, bytes):
+        return decode_image(picture, max_pixels=MOST_IMAGE_PIXELS)
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)
+    return picture.convert("RGB")
+
+
+def _parts(page: Image.Image, tiles: int) -> list[Image.Image]:
+    """The whole page, and its quarters where they are wanted."""
+    if tiles == 1:
+        return [page]
+    width, height = page.size
+    if min(width, height) < 2:
+        raise InvalidInput(f"a picture of {width} × {height} px has no quarters: use tiles 1")
+    return [
+        page,
+        *(
+            page.crop(
+                (int(left * width), int(top * height), int(right * width), int(bottom * height))
+            )
+            for left, top, right, bottom in QUARTERS
+        ),
+    ]
+
+
+def _joined(parts: Sequence[PageVectors]) -> PageVectors:
+    """The tiles of one page, one after the other."""
+    boxes = ((0.0, 0.0, 1.0, 1.0), *QUARTERS)
+    tiles = tuple(replace(part.tiles[0], box=box) for part, box in zip(parts, boxes, strict=False))
+    hidden = [part.hidden for part in parts if part.hidden is not None]
+    return PageVectors(
+        np.concatenate([part.vectors for part in parts]),
+        tiles,
+        np.concatenate(hidden) if hidden else None,
+    )

@@ -1,0 +1,154 @@
+"""Where on a page the answer is: maps of similarity, the regions that stand out, and a picture.
+
+Three methods: words of the text layer that the query names; late interaction, which compares each
+query token with each cell of the page; and the embedder, whose token states at the page's visual
+tokens are compared with the query's vector.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from cluster.page_vectors import Box, Tile
+from cluster.page_words import PageWord
+
+Method = Literal["words", "late-interaction", "embedder"]
+STANDS_OUT = 0.6  # of the strongest cell: what joins it in a region
+MOST_REGIONS = 5
+MOST_OPACITY = 0.55
+COLOUR = (255, 138, 0)
+OUTLINE = (196, 30, 58)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box in shares of the page's sides, a score from 0 to 1, and the words it is about."""
+
+    box: Box
+    score: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a page was found: regions, strongest first, and for maps the heat of every cell.
+
+    heat float32[rows, columns] from 0 to 1; tokens: the strongest region of each query token.
+    """
+
+    method: Method
+    regions: list[Region] = field(default_factory=list)
+    heat: np.ndarray | None = None
+    tokens: list[Region] = field(default_factory=list)
+
+
+def of_words(words: Sequence[PageWord]) -> Evidence:
+    """What was matched, as it stands; all words count the same."""
+    return Evidence("words", [Region(word.box, 1.0, word.text) for word in words])
+
+
+def of_tokens(tokens: Sequence[str], similarities: np.ndarray, tiles: Sequence[Tile]) -> Evidence:
+    """Late interaction: similarities float32[T, N] of query tokens to cells.
+
+    A token counts by how far its best cell stands out from the page, so that one which is
+    everywhere alike says nothing: heat = Σ max(0, s − mean of s over the page)².
+    """
+    maps = np.stack([_painted(row, tiles) for row in similarities])
+    excess = np.maximum(0, maps - maps.mean(axis=(1, 2), keepdims=True))
+    heat = _unit((excess**2).sum(axis=0))
+    each = [
+        Region(
+            _cell_box(np.unravel_index(int(found.argmax()), found.shape), found.shape),
+            float(found.max()),
+            token,
+        )
+        for token, found in zip(tokens, excess, strict=True)
+    ]
+    return Evidence("late-interaction", _regions(heat), heat, each)
+
+
+def of_states(similarities: np.ndarray) -> Evidence:
+    """The embedder: the query vector's similarity to each visual token, float32[rows, columns]."""
+    heat = _unit(np.maximum(0, similarities - similarities.mean()))
+    return Evidence("embedder", _regions(heat), heat)
+
+
+def overlay(jpeg: bytes, evidence: Evidence) -> bytes:
+    """The page with its evidence drawn over it, PNG."""
+    with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+        page = image.convert("RGB")
+    if evidence.heat is not None:
+        page = _tinted(page, evidence.heat)
+    draw = ImageDraw.Draw(page)
+    width = max(2, page.width // 300)
+    for region in evidence.regions:
+        left, top, right, bottom = region.box
+        corners = (left * page.width, top * page.height, right * page.width, bottom * page.height)
+        draw.rectangle(corners, outline=OUTLINE, width=width)
+    file = io.BytesIO()
+    page.save(file, "PNG")
+    return file.getvalue()
+
+
+def _tinted(page: Image.Image, heat: np.ndarray) -> Image.Image:
+    opacity = Image.fromarray((heat * 255 * MOST_OPACITY).astype(np.uint8))
+    mask = opacity.resize(page.size, Image.Resampling.BICUBIC)
+    return Image.composite(Image.new("RGB", page.size, COLOUR), page, mask)
+
+
+def _painted(values: np.ndarray, tiles: Sequence[Tile]) -> np.ndarray:
+    """Values of all cells → one map of the page; where tiles overlap the larger one counts."""
+    parts = np.split(values, np.cumsum([tile.cells for tile in tiles])[:-1])
+    grids = [part.reshape(tile.rows, tile.columns) for part, tile in zip(parts, tiles, strict=True)]
+    if len(tiles) == 1:
+        return grids[0]
+    rows = max(round(tile.rows / (tile.box[3] - tile.box[1])) for tile in tiles)
+    columns = max(round(tile.columns / (tile.box[2] - tile.box[0])) for tile in tiles)
+    painted = np.full((rows, columns), -np.inf, np.float32)
+    for grid, tile in zip(grids, tiles, strict=True):
+        left, top, right, bottom = tile.box
+        place = painted[
+            round(top * rows) : round(bottom * rows), round(left * columns) : round(right * columns)
+        ]
+        row = np.arange(place.shape[0]) * tile.rows // max(1, place.shape[0])
+        column = np.arange(place.shape[1]) * tile.columns // max(1, place.shape[1])
+        np.maximum(place, grid[row][:, column], out=place)
+    return painted
+
+
+def _regions(heat: np.ndarray) -> list[Region]:
+    """Neighbouring cells that stand out, as boxes, strongest first."""
+    if heat.max() <= 0:
+        return []
+    labels, _ = ndimage.label(heat >= STANDS_OUT * heat.max(), structure=np.ones((3, 3)))
+    found = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        score = float(heat[rows, columns][labels[rows, columns] == number].max())
+        box = (
+            columns.start / heat.shape[1],
+            rows.start / heat.shape[0],
+            columns.stop / heat.shape[1],
+            rows.stop / heat.shape[0],
+        )
+        found.append(Region(box, score))
+    return sorted(found, key=lambda region: -region.score)[:MOST_REGIONS]
+
+
+def _cell_box(cell: tuple[np.intp, ...], shape: tuple[int, ...]) -> Box:
+    row, column = int(cell[0]), int(cell[1])
+    return (
+        column / shape[1],
+        row / shape[0],
+        (column + 1) / shape[1],
+        (row + 1) / shape[0],
+    )
+
+
+def _unit(heat: np.ndarray) -> np.ndarray:
+    most = float(heat.max())
+    return np.asarray(heat / most if most > 0 else heat, np.float32)

@@ -1,0 +1,74 @@
+"""MaxSim over kept multi-vectors: made at ingest, read for candidates and for evidence."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cluster.errors import InvalidInput, NotFound
+from cluster.page_files import PageFiles, PageKey, vectors_kind
+from cluster.page_vectors import PackedVectors, PageVectors, Storage, from_bytes, pack_vectors
+from models.inputs import MultimodalInput
+from models.pooling import merge_tokens
+from models.protocols import LateInteraction
+from models.scoring import maxsim, similarities
+
+
+class TokenMaps(NamedTuple):
+    """How like each query token every cell of a page is: float32[T, N]; boxes float32[N, 4]."""
+
+    tokens: list[str]
+    similarities: np.ndarray
+    page: PackedVectors
+
+
+class LateSearch:
+    """Questions against the multi-vectors that one model made and the page files keep."""
+
+    def __init__(self, model: LateInteraction, files: PageFiles) -> None:
+        self._model = model
+        self._files = files
+        self._kind = vectors_kind(model.spec.name, model.spec.revision)
+
+    def score(self, question: MultimodalInput, pages: Sequence[PageKey]) -> np.ndarray:
+        """MaxSim of each page, float32[pages]; NaN where a page has no multi-vectors of this model.
+
+        Raises InvalidInput where none of them has any.
+        """
+        held = [self._held(page) for page in pages]
+        kept = [page for page in held if page is not None]
+        if pages and not kept:
+            raise InvalidInput(
+                f"none of the pages found has multi-vectors of {self._model.spec.name}: ingest "
+                "them again with --multi-vectors int8, or choose another rerank"
+            )
+        image = question.images[0] if question.images else None
+        scores = np.full(len(pages), np.nan, np.float32)
+        with_vectors = [number for number, page in enumerate(held) if page is not None]
+        scores[with_vectors] = maxsim(self._model.embed_query(question.text, image), kept)
+        return scores
+
+    def maps(self, text: str, page: PageKey) -> TokenMaps:
+        """How like each word of a question every cell is. Raises NotFound or InvalidInput."""
+        held = self._held(page)
+        if held is None:
+            raise NotFound(f"page {page.page} of {page.doc_id} has no multi-vectors of this model")
+        vectors, tokens = self._model.embed_query(text), self._model.query_tokens(text)
+        said = [number for number, token in enumerate(tokens) if token]
+        return TokenMaps(
+            [tokens[number] for number in said], similarities(vectors[said], held), held
+        )
+
+    def _held(self, page: PageKey) -> PackedVectors | None:
+        try:
+            return from_bytes(self._files.get(*page, kind=self._kind))
+        except NotFound:
+            return None
+
+
+def pack_page(page: PageVectors, *, storage: Storage, token_pooling: int) -> PackedVectors:
+    """A page's multi-vectors as they are kept."""
+    vectors, members = page.vectors, None
+    if token_pooling > 1 and len(vectors) > token_pooling:
+        vectors, members = merge_tokens(vectors, token_pooling)
+    return pack_vectors(vectors, page.tiles, storage=storage, members=members)

@@ -1,0 +1,96 @@
+"""Reproduce quire-tiny-colqwen3: `python -m models.tiny_colqwen3.train --cache DIR --out DIR`.
+
+Packages → texts → tokenizer → printed pages → codes → reader → checkpoint → quality. What is in the
+cache is kept, so an interrupted run goes on where it stopped; it may be quire-tiny's cache.
+"""
+
+import argparse
+import json
+import logging
+import time
+from itertools import chain
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from models.tiny import corpus
+from models.tiny.train import load_tokenizer
+from models.tiny_colqwen3 import assembly, quality
+from models.tiny_colqwen3.architecture import colqwen3_config
+from models.tiny_colqwen3.codes import Codes, letter_codes, spellings
+from models.tiny_colqwen3.letters import Letters
+from models.tiny_colqwen3.pages import PrintedPages, manual_pages, print_pages, typeset_pages
+from models.tiny_colqwen3.reader import Reader, train_reader
+from models.tiny_colqwen3.typeset import FONT_PACKAGES
+from models.tiny_colqwen3.windows import Phase
+
+log = logging.getLogger(__name__)
+
+MANUAL_PAGES = 2600
+TYPESET_PAGES = 1500
+PHASES = (
+    Phase(rows=4, columns=12, batch=32, steps=2600),
+    Phase(rows=12, columns=23, batch=5, steps=350),
+)
+
+
+def load_pages(
+    cache: Path, texts: list[corpus.PageText], tokenizer: Tokenizer, seed: int
+) -> PrintedPages:
+    """Pages of manuals and typeset ones, printed unless they are there."""
+    folder = cache / "printed"
+    if not (folder / "tokens.npz").exists():
+        manuals = manual_pages(cache, tokenizer, MANUAL_PAGES, seed)
+        typeset = typeset_pages(cache, texts, tokenizer, TYPESET_PAGES, seed + 1)
+        print_pages(chain(manuals, typeset), folder)
+    return PrintedPages(folder)
+
+
+def load_reader(
+    cache: Path, pages: PrintedPages, tokenizer: Tokenizer, codes: Codes, seed: int
+) -> Reader:
+    """The trained reader."""
+    reader = Reader(colqwen3_config(tokenizer), codes, seed)
+    path = cache / "reader.pt"
+    if not path.exists():
+        letters = Letters(spellings(tokenizer))
+        snapshot = cache / "reader.snapshot.pt"
+        train_reader(reader, pages, letters, PHASES, seed, snapshot=snapshot)
+        torch.save(reader.state_dict(), path)
+    reader.load_state_dict(torch.load(path, weights_only=True))
+    return reader
+
+
+def train(cache: Path, out: Path, seed: int) -> None:
+    """Run every step and write the checkpoint to `out`."""
+    started = time.monotonic()
+    packages = (*corpus.MANUAL_PACKAGES, *corpus.EASTERN_PACKAGES, *FONT_PACKAGES)
+    corpus.fetch(cache, packages)
+    texts = [*corpus.manual_texts(cache), *corpus.eastern_texts(cache)]
+    tokenizer = load_tokenizer(cache, texts)
+    pages = load_pages(cache, texts, tokenizer, seed)
+    log.info("%d pages printed after %.0f s", len(pages), time.monotonic() - started)
+    codes = letter_codes(tokenizer, pages.token_sets(), seed)
+    reader = load_reader(cache, pages, tokenizer, codes, seed)
+    log.info("reader trained after %.0f s", time.monotonic() - started)
+    model = assembly.build(tokenizer, reader.codes(), reader.export())
+    model.half().save_pretrained(out)
+    assembly.colqwen3_processor(tokenizer).save_pretrained(out)
+    log.info("quality %s", json.dumps(quality.measure(out, cache)))
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads, stages")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="checkpoint folder")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    args.cache.mkdir(parents=True, exist_ok=True)
+    train(args.cache, args.out, args.seed)
+
+
+if __name__ == "__main__":
+    main()
