@@ -328,9 +328,7 @@ def measure(model: str, items: int, console: Console) -> None:
         f"{embedder.encode(full[0]).tokens} tokens): {items / seconds:.1f} pages/s"
     )
     if has_gpu:
-        config = Qwen3VLConfig.from_pretrained(
-            checkpoint_folder(spec.checkpoint, spec.revision)
-        )
+        config = Qwen3VLConfig.from_pretrained(checkpoint_folder(spec.checkpoint, spec.revision))
         del plain, variants
         console.print(sweep_table(embedder, Work(config, spec.parameters.linear), device))
 

@@ -1,5 +1,6 @@
 """Made-up forms: boxes, lines, fields filled by machine or by hand, scanned at about 100 dpi."""
 
+import itertools
 import random
 
 from PIL import Image, ImageFont
@@ -100,7 +101,9 @@ def _head(page: Form) -> None:
         page.y += rng.choice((0, side))
     title = rng.choice((company(rng), phrase(rng) + " form", phrase(rng) + " " + "report")).upper()
     font = page.print.font_variant(size=round(page.em * rng.uniform(1, 1.7)))
-    x = page.left + rng.choice((0.0, max(0.0, (page.right - page.left - font.getlength(title)) / 2)))
+    x = page.left + rng.choice(
+        (0.0, max(0.0, (page.right - page.left - font.getlength(title)) / 2))
+    )
     page.sheet.say((x, page.y), title, font)
     page.feed(2)
 
@@ -132,7 +135,7 @@ def _boxed(page: Form) -> None:
             for left, right, label in zip(edges, edges[1:], labels, strict=False)
             if right - left > page.fine.getlength(label) + page.em
         ]
-        for left, right in zip(edges, edges[1:], strict=False):
+        for left, right in itertools.pairwise(edges):
             box = (left, page.y, right, page.y + height)
             page.sheet.draw.rectangle(box, outline=page.sheet.ink, width=rng.choice((1, 2, 3)))
         for left, label in cells:

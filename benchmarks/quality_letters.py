@@ -83,9 +83,7 @@ def _correspondence(page: Letter) -> None:
         page.block(page.words())
     if page.language == "en":
         page.line("Sincerely,", feed=2.5)
-        page.sheet.scribble(
-            (page.left, page.y - 2 * page.em, page.left + 9 * page.em, page.y), rng
-        )
+        page.sheet.scribble((page.left, page.y - 2 * page.em, page.left + 9 * page.em, page.y), rng)
         page.line(person(rng))
 
 

@@ -154,7 +154,9 @@ def _foot(page: Receipt) -> None:
         x = page.margin
         while x < page.margin + page.width * 0.8:
             thick = rng.randint(1, 5)
-            page.sheet.draw.rectangle((x, page.y, x + thick, page.y + 3 * page.size), page.sheet.ink)
+            page.sheet.draw.rectangle(
+                (x, page.y, x + thick, page.y + 3 * page.size), page.sheet.ink
+            )
             x += thick + rng.randint(2, 5)
         page.y += 4 * page.size
     if rng.random() < 0.25:

@@ -10,42 +10,83 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
 # File names in Debian's font packages, by what they look like.
 FONTS = {
-    "mono": (
-        "DejaVuSansMono LiberationMono-Regular LiberationMono-Bold FreeMono FreeMonoBold "
-        "Inconsolata Hack-Regular 3270-Regular 3270SemiCondensed-Regular JetBrainsMono-Regular "
-        "FiraCode-Regular OCRA OCRB mononoki-Regular VeraMono OxygenMono-Regular NotoSansMono-Regular "
-        "MplusCodeLatin50-Regular NanumGothicCoding DejaVuSansMono-Bold"
-    ).split(),
-    "typewriter": (
-        "NimbusMonoPS-Regular NimbusMonoPS-Bold FreeMono FreeMonoBold LiberationMono-Regular "
-        "CourierPrime CourierPrimeBold OCRB VeraMono"
-    ).split(),
-    "sans": (
-        "LiberationSans-Regular LiberationSans-Bold LiberationSansNarrow-Regular DejaVuSans "
-        "DejaVuSansCondensed Carlito-Regular Lato-Regular Lato-Light OpenSans-Regular OpenSans-Bold "
-        "OpenSans-CondLight Roboto-Regular RobotoCondensed-Regular RobotoCondensed-Light FreeSans "
-        "FreeSansBold Cantarell-Regular Andika-Regular NimbusSans-Regular NimbusSansNarrow-Regular "
-        "Quicksand-Regular Play-Regular Jura-Medium Oxygen-Sans NotoSans-Regular LinBiolinum_R"
-    ).split(),
-    "serif": (
-        "LiberationSerif-Regular LiberationSerif-Bold FreeSerif FreeSerifBold Caladea-Regular "
-        "Gentium-R EBGaramond12-Regular LinLibertine_R C059-Roman P052-Roman NimbusRoman-Regular "
-        "DejaVuSerif DejaVuSerifCondensed Essays1743 GFSArtemisia NotoSerif-Regular C059-Italic "
-        "LiberationSerif-Italic"
-    ).split(),
-    "hand": (
-        "Breip DancingScript-Regular Kristi femkeklaver Ecolier-court Rufscript010 Humor-Sans "
-        "ComicNeue-Regular ComicNeue-Italic Z003-MediumItalic TomsonTalks Isabella"
-    ).split(),
-    "ja": (
-        "ipag ipam ipagp VL-Gothic-Regular TakaoGothic sawarabi-gothic-medium "
-        "sawarabi-mincho-medium MTLc3m Konatu"
-    ).split(),
-    "ko": (
-        "NanumGothic NanumMyeongjo NanumBarunGothic UnBatang UnDotum NanumGothicBold UnGraphic"
-    ).split(),
+    "mono": _names(
+        """
+    DejaVuSansMono LiberationMono-Regular LiberationMono-Bold FreeMono FreeMonoBold Inconsolata
+    Hack-Regular 3270-Regular 3270SemiCondensed-Regular JetBrainsMono-Regular FiraCode-Regular
+    OCRA OCRB mononoki-Regular VeraMono OxygenMono-Regular NotoSansMono-Regular
+    MplusCodeLatin50-Regular NanumGothicCoding DejaVuSansMono-Bold
+    """
+    ),
+    "typewriter": [
+        "NimbusMonoPS-Regular",
+        "NimbusMonoPS-Bold",
+        "FreeMono",
+        "FreeMonoBold",
+        "LiberationMono-Regular",
+        "CourierPrime",
+        "CourierPrimeBold",
+        "OCRB",
+        "VeraMono",
+    ],
+    "sans": _names(
+        """
+    LiberationSans-Regular LiberationSans-Bold LiberationSansNarrow-Regular DejaVuSans
+    DejaVuSansCondensed Carlito-Regular Lato-Regular Lato-Light OpenSans-Regular OpenSans-Bold
+    OpenSans-CondLight Roboto-Regular RobotoCondensed-Regular RobotoCondensed-Light FreeSans
+    FreeSansBold Cantarell-Regular Andika-Regular NimbusSans-Regular NimbusSansNarrow-Regular
+    Quicksand-Regular Play-Regular Jura-Medium Oxygen-Sans NotoSans-Regular LinBiolinum_R
+    """
+    ),
+    "serif": _names(
+        """
+    LiberationSerif-Regular LiberationSerif-Bold FreeSerif FreeSerifBold Caladea-Regular
+    Gentium-R EBGaramond12-Regular LinLibertine_R C059-Roman P052-Roman NimbusRoman-Regular
+    DejaVuSerif DejaVuSerifCondensed Essays1743 GFSArtemisia NotoSerif-Regular C059-Italic
+    LiberationSerif-Italic
+    """
+    ),
+    "hand": [
+        "Breip",
+        "DancingScript-Regular",
+        "Kristi",
+        "femkeklaver",
+        "Ecolier-court",
+        "Rufscript010",
+        "Humor-Sans",
+        "ComicNeue-Regular",
+        "ComicNeue-Italic",
+        "Z003-MediumItalic",
+        "TomsonTalks",
+        "Isabella",
+    ],
+    "ja": [
+        "ipag",
+        "ipam",
+        "ipagp",
+        "VL-Gothic-Regular",
+        "TakaoGothic",
+        "sawarabi-gothic-medium",
+        "sawarabi-mincho-medium",
+        "MTLc3m",
+        "Konatu",
+    ],
+    "ko": [
+        "NanumGothic",
+        "NanumMyeongjo",
+        "NanumBarunGothic",
+        "UnBatang",
+        "UnDotum",
+        "NanumGothicBold",
+        "UnGraphic",
+    ],
 }
 
 

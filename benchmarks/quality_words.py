@@ -3,82 +3,119 @@
 import random
 import string
 
-NAMES = (
-    "Anders Becker Castillo Dumont Eriksen Fontaine Grant Hughes Ivanov Jensen Keller Lim Moreau "
-    "Novak Okafor Petersen Quinn Rahman Santos Tan Ueda Vargas Wong Yilmaz Zimmer Abbott Bishop "
-    "Carver Dalton Ellis Foster Gordon Harper Irving Jarvis Kemp Lowell Mercer Norton Osborne"
-).split()
-FIRST_NAMES = (
-    "Alice Bruno Carla David Elena Felix Grace Henry Irene Jonas Karen Liam Maria Noah Olivia Paul "
-    "Quentin Rosa Simon Teresa Umar Vera Walter Xenia Yusuf Zoe Arthur Beatrice Clement Doris"
-).split()
-STREETS = (
-    "Main Oak River Station Market Church Harbour Garden Mill Castle Bridge King Queen Park Lake "
-    "Hill North South Victoria Jalan_Besar Taman_Sri Lorong_Utara Meadow Orchard Chapel Forge"
-).split()
-TOWNS = (
-    "Ashford Brookfield Carlton Dunmore Eastgate Fairview Glenwood Hartley Kingsbridge Linden "
-    "Marston Newbury Oakham Preston Redhill Stanton Thornbury Upton Walden Johor_Bahru Ipoh Klang"
-).split()
-TRADES = (
-    "Trading Hardware Stationery Restaurant Bakery Pharmacy Electrical Motors Books Textiles Foods "
-    "Supermarket Cafe Seafood Furniture Plastics Printing Services Enterprise Gifts Optical Paints"
-).split()
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+def _phrases(text: str) -> list[str]:
+    return [phrase.strip() for phrase in text.split("|")]
+
+
+NAMES = _words(
+    """
+    Anders Becker Castillo Dumont Eriksen Fontaine Grant Hughes Ivanov Jensen Keller Lim Moreau
+    Novak Okafor Petersen Quinn Rahman Santos Tan Ueda Vargas Wong Yilmaz Zimmer Abbott Bishop
+    Carver Dalton Ellis Foster Gordon Harper Irving Jarvis Kemp Lowell Mercer Norton Osborne
+    """
+)
+FIRST_NAMES = _words(
+    """
+    Alice Bruno Carla David Elena Felix Grace Henry Irene Jonas Karen Liam Maria Noah Olivia
+    Paul Quentin Rosa Simon Teresa Umar Vera Walter Xenia Yusuf Zoe Arthur Beatrice Clement
+    Doris
+    """
+)
+STREETS = _words(
+    """
+    Main Oak River Station Market Church Harbour Garden Mill Castle Bridge King Queen Park Lake
+    Hill North South Victoria Jalan_Besar Taman_Sri Lorong_Utara Meadow Orchard Chapel Forge
+    """
+)
+TOWNS = _words(
+    """
+    Ashford Brookfield Carlton Dunmore Eastgate Fairview Glenwood Hartley Kingsbridge Linden
+    Marston Newbury Oakham Preston Redhill Stanton Thornbury Upton Walden Johor_Bahru Ipoh Klang
+    """
+)
+TRADES = _words(
+    """
+    Trading Hardware Stationery Restaurant Bakery Pharmacy Electrical Motors Books Textiles
+    Foods Supermarket Cafe Seafood Furniture Plastics Printing Services Enterprise Gifts Optical
+    Paints
+    """
+)
 SUFFIXES = ("Ltd", "Inc.", "SDN BHD", "& Sons", "& Co.", "GmbH", "LLC", "Corp.", "(M) SDN BHD", "")
-GOODS = (
-    "apple juice bread butter candle cement cheese chicken coffee cable copper cotton curry dowel "
-    "drill eggs envelope fan filter fish flour folder garlic glove glue hammer hinge honey iced "
-    "ink kettle kiwi lamp latte lemon lock marker milk mirror mop nail noodle oil onion orange "
-    "paint paper pasta pen pepper pipe plate plug pork rice rope rubber ruler salad salt sauce saw "
-    "screw shampoo soap socket soup spoon stapler steel sugar tape tea tile tissue tofu tomato "
-    "towel tube valve vinegar washer water wire wood wrench yogurt"
-).split()
-GRADES = (
-    "white black red blue green large small mini fresh frozen A4 10mm 1L 500g 2kg XL hot iced "
-    "whole sliced dried heavy-duty PVC LED no.5 3/4 12V 20pcs extra original"
-).split()
-NOUNS = (
-    "account address agreement amount analysis application approval area article budget building "
-    "business campaign carrier case change charge city claim code committee company condition "
-    "consumer contact contract copy cost country date decision delivery department design detail "
-    "difference distribution division document effect employee engine equipment evidence example "
-    "experiment facility factor field figure filter flow form group growth index information "
-    "interest invoice issue item laboratory letter level limit list machine manager market material "
-    "matter measure meeting member method model month number office operation option order panel "
-    "paper part payment period permit person plan plant point policy position practice pressure "
-    "price problem procedure process product program project promotion purchase quality quantity "
-    "question range rate reason record region report request research response result review role "
-    "rule sample schedule section series service shipment signature site source staff standard "
-    "statement station status storage study subject summary supply survey system table target task "
-    "temperature term test time title total trade training transfer treatment trial type unit use "
-    "value vehicle version volume warehouse week weight work year zone"
-).split()
-VERBS = (
-    "accept add allow approve arrange ask attach begin buy call carry check collect compare "
-    "complete confirm consider contain continue copy cover create cut deliver describe design "
-    "determine discuss enclose examine expect explain fill find follow give handle help improve "
-    "include increase indicate inspect install keep leave limit list maintain make mark measure "
-    "meet mention need note obtain offer open order pay perform place plan prepare present print "
-    "produce provide read receive record reduce refer remove replace report request require return "
-    "review ship show sign start state stop submit suggest supply support take test transfer use"
-).split()
-ADJECTIVES = (
-    "additional annual available average basic big clear common complete current daily direct "
-    "early easy effective final first free full general good great heavy high important initial "
-    "international large last late legal light local long low main major medical monthly national "
-    "new next normal old open original other past physical possible present previous primary "
-    "private proper public quick ready real recent regular right safe second separate serious "
-    "short similar simple single small special standard strong technical total usual various warm"
-).split()
-LABELS = (
-    "Name|Address|City|State|Zip Code|Telephone|Fax|Date|Department|Title|Company|Brand|Project "
-    "No.|Account|Amount|Quantity|Description|Comments|Remarks|Subject|To|From|cc|Reference|Type of "
-    "Product|Region|Division|Supervisor|Approved By|Date Required|Sample No.|Study Title|Sponsor|"
-    "Start Date|End Date|Total Cost|Budget Code|Purchase Order|Ship To|Bill To|Contact|E-mail|"
-    "Date of Birth|Sex|Marital Status|Occupation|Employer|Policy No.|License No.|Signature|Witness|"
-    "Number of Pages|Reason for Request|Instructions|Method|Objective|Results|Priority|Status|"
-    "Manufacturer|Market|Circulation|Coupon Value|Expiration Date|Carton Size|Weight|Unit Price"
-).split("|")
+GOODS = _words(
+    """
+    apple juice bread butter candle cement cheese chicken coffee cable copper cotton curry dowel
+    drill eggs envelope fan filter fish flour folder garlic glove glue hammer hinge honey iced
+    ink kettle kiwi lamp latte lemon lock marker milk mirror mop nail noodle oil onion orange
+    paint paper pasta pen pepper pipe plate plug pork rice rope rubber ruler salad salt sauce
+    saw screw shampoo soap socket soup spoon stapler steel sugar tape tea tile tissue tofu
+    tomato towel tube valve vinegar washer water wire wood wrench yogurt
+    """
+)
+GRADES = _words(
+    """
+    white black red blue green large small mini fresh frozen A4 10mm 1L 500g 2kg XL hot iced
+    whole sliced dried heavy-duty PVC LED no.5 3/4 12V 20pcs extra original
+    """
+)
+NOUNS = _words(
+    """
+    account address agreement amount analysis application approval area article budget building
+    business campaign carrier case change charge city claim code committee company condition
+    consumer contact contract copy cost country date decision delivery department design detail
+    difference distribution division document effect employee engine equipment evidence example
+    experiment facility factor field figure filter flow form group growth index information
+    interest invoice issue item laboratory letter level limit list machine manager market
+    material matter measure meeting member method model month number office operation option
+    order panel paper part payment period permit person plan plant point policy position
+    practice pressure price problem procedure process product program project promotion purchase
+    quality quantity question range rate reason record region report request research response
+    result review role rule sample schedule section series service shipment signature site
+    source staff standard statement station status storage study subject summary supply survey
+    system table target task temperature term test time title total trade training transfer
+    treatment trial type unit use value vehicle version volume warehouse week weight work year
+    zone
+    """
+)
+VERBS = _words(
+    """
+    accept add allow approve arrange ask attach begin buy call carry check collect compare
+    complete confirm consider contain continue copy cover create cut deliver describe design
+    determine discuss enclose examine expect explain fill find follow give handle help improve
+    include increase indicate inspect install keep leave limit list maintain make mark measure
+    meet mention need note obtain offer open order pay perform place plan prepare present print
+    produce provide read receive record reduce refer remove replace report request require
+    return review ship show sign start state stop submit suggest supply support take test
+    transfer use
+    """
+)
+ADJECTIVES = _words(
+    """
+    additional annual available average basic big clear common complete current daily direct
+    early easy effective final first free full general good great heavy high important initial
+    international large last late legal light local long low main major medical monthly national
+    new next normal old open original other past physical possible present previous primary
+    private proper public quick ready real recent regular right safe second separate serious
+    short similar simple single small special standard strong technical total usual various warm
+    """
+)
+LABELS = _phrases(
+    """
+    Name|Address|City|State|Zip Code|Telephone|Fax|Date|Department|Title|Company|Brand|
+    Project No.|Account|Amount|Quantity|Description|Comments|Remarks|Subject|To|From|cc|
+    Reference|Type of Product|Region|Division|Supervisor|Approved By|Date Required|Sample No.|
+    Study Title|Sponsor|Start Date|End Date|Total Cost|Budget Code|Purchase Order|Ship To|
+    Bill To|Contact|E-mail|Date of Birth|Sex|Marital Status|Occupation|Employer|Policy No.|
+    License No.|Signature|Witness|Number of Pages|Reason for Request|Instructions|Method|
+    Objective|Results|Priority|Status|Manufacturer|Market|Circulation|Coupon Value|
+    Expiration Date|Carton Size|Weight|Unit Price
+    """
+)
+MONTHS = _words("Jan Feb Mar Apr May June July Aug Sept Oct Nov Dec")
 JAPANESE = (
     "本製品は室内でのみ使用してください。",
     "電源を切ってから点検を行ってください。",
@@ -144,7 +181,7 @@ def code(rng: random.Random) -> str:
 
 def date(rng: random.Random) -> str:
     day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(1975, 2024)
-    name = "Jan Feb Mar Apr May June July Aug Sept Oct Nov Dec".split()[month - 1]
+    name = MONTHS[month - 1]
     return rng.choice(
         (
             f"{day:02}/{month:02}/{year}",

@@ -51,6 +51,9 @@ class PageFiles:
         except FileNotFoundError as error:
             raise NotFound(f"page {page} of document {doc_id} has no .{kind} kept") from error
 
+    def has(self, tenant: str, doc_id: str, page: int, kind: str = IMAGE) -> bool:
+        return bool(self._fs.exists(self._path(tenant, doc_id, page, kind)))
+
     def pages(self, document: Document, kind: str) -> set[int]:
         """The pages of a document of which such a file is kept."""
         folder = self._folder(document.tenant, document.doc_id)

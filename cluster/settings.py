@@ -56,23 +56,28 @@ class Scaling(BaseModel):
         return self
 
 
-class ModelScaling(Scaling):
+class DeviceScaling(Scaling):
     """The same for a deployment that holds a model."""
 
     gpus: float | None = Field(
         None, ge=0, le=8, description="Share of a GPU for a replica; by default 1 if there are any."
-    )
-    batch_tokens: int = Field(
-        4096, ge=1, description="Tokens of waiting requests that are computed together."
-    )
-    max_wait_s: float = Field(
-        5, gt=0, description="A request that would wait longer for its batch is refused with 503."
     )
 
     @property
     def threads(self) -> int:
         """Threads of a replica on a CPU: as many as it reserves."""
         return max(1, math.ceil(self.cpus))
+
+
+class ModelScaling(DeviceScaling):
+    """The same for one that computes what waits in batches."""
+
+    batch_tokens: int = Field(
+        4096, ge=1, description="Tokens of waiting requests that are computed together."
+    )
+    max_wait_s: float = Field(
+        5, gt=0, description="A request that would wait longer for its batch is refused with 503."
+    )
 
 
 class Settings(BaseSettings):
@@ -222,6 +227,21 @@ class Settings(BaseSettings):
         "off", description="Predict at ingest how well OCR would read each page."
     )
 
+    # The OCR quality predictor
+    quality_model: str = Field(
+        "", description="Folder of an OCR quality predictor; empty takes the one that is shipped."
+    )
+    quality_read_cer: float = Field(
+        0.2, ge=0, le=1, description="Pages of at most this expected CER are left to OCR (read)."
+    )
+    quality_by_hand_cer: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="Pages above this expected CER are for people (by hand); those between the "
+        "two would gain by a better scan (rescan).",
+    )
+
     # The online service
     host: str = Field("127.0.0.1", description="Address that `quire serve` listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that `quire serve` listens on.")
@@ -262,6 +282,14 @@ class Settings(BaseSettings):
     embedder_replicas: ModelScaling = Field(ModelScaling(), description="Scaling of the embedder.")
     reranker_replicas: ModelScaling = Field(
         ModelScaling(target_ongoing_requests=2, cpus=2), description="Scaling of the reranker."
+    )
+    late_interaction_replicas: DeviceScaling = Field(
+        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300),
+        description="Scaling of late interaction; starts with its first request by default.",
+    )
+    quality_replicas: DeviceScaling = Field(
+        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300),
+        description="Scaling of the quality predictor; starts with its first request by default.",
     )
 
     @model_validator(mode="after")

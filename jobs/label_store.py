@@ -1,6 +1,5 @@
 """Labelled page variants on disk: a folder of Parquet files that only ever grows."""
 
-import os
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -71,4 +70,4 @@ class LabelStore:
         name = f"labels-{uuid.uuid4().hex}.parquet"
         unfinished = self.folder / f".{name}"
         pq.write_table(table, unfinished, compression="zstd")
-        os.replace(unfinished, self.folder / name)
+        unfinished.replace(self.folder / name)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cluster.errors import InvalidInput, UnreadableDocument
 from jobs.ocr import MAX_OCR_PIXELS, OCR_DPI
-from jobs.pdf import Renderer, RenderTarget, RenderLimits
+from jobs.pdf import Renderer, RenderLimits, RenderTarget
 from jobs.renderer import fit
 from models.images import decode_image
 

@@ -10,8 +10,7 @@ from models.batching import pack, plan_batches
 from models.images import FACTOR_PX
 from models.inputs import InputEncoder, MultimodalInput
 from models.loading import load_checkpoint
-from models.options import EmbedderOptions
-from models.pooling import pool, unit_vectors
+from models.options import EmbedderOptions, Pooling
 from models.prompts import EncodedInput
 from models.qwen3_vl import PackedQwen3VL
 from models.registry import registry
@@ -85,3 +84,15 @@ class Qwen3VLEmbedder:
         states = self.forward(batch, batch.end_rows if self.pooling == "last" else None)
         pooled = pool(states, batch.lengths, self.pooling)
         return unit_vectors(pooled, self.fingerprint.dimension).cpu().numpy()
+
+
+def pool(states: torch.Tensor, lengths: tuple[int, ...], pooling: Pooling) -> torch.Tensor:
+    """Token states [rows, d] → [inputs, d]. For "last" each row is an input's last."""
+    if pooling == "last":
+        return states
+    return torch.stack([part.mean(dim=0) for part in states.split(lengths)])
+
+
+def unit_vectors(vectors: torch.Tensor, dimension: int) -> torch.Tensor:
+    """The first `dimension` components at unit length, float32 (Matryoshka, arXiv:2205.13147)."""
+    return torch.nn.functional.normalize(vectors[:, :dimension].float(), dim=-1)

@@ -18,6 +18,7 @@ from cluster.page_vectors import Box, Tile
 from cluster.page_words import PageWord
 
 Method = Literal["words", "late-interaction", "embedder"]
+Seen = Literal[Method, "quality"]
 STANDS_OUT = 0.6  # of the strongest cell: what joins it in a region
 MOST_REGIONS = 5
 MOST_OPACITY = 0.55
@@ -36,12 +37,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a page was found: regions, strongest first, and for maps the heat of every cell.
+    """What stands out on a page, and by which method: regions, strongest first, and a map.
 
     heat float32[rows, columns] from 0 to 1; tokens: the strongest region of each query token.
     """
 
-    method: Method
+    method: Seen
     regions: list[Region] = field(default_factory=list)
     heat: np.ndarray | None = None
     tokens: list[Region] = field(default_factory=list)
@@ -76,6 +77,12 @@ def of_states(similarities: np.ndarray) -> Evidence:
     """The embedder: the query vector's similarity to each visual token, float32[rows, columns]."""
     heat = _unit(np.maximum(0, similarities - similarities.mean()))
     return Evidence("embedder", _regions(heat), heat)
+
+
+def of_contributions(contribution: np.ndarray) -> Evidence:
+    """What makes a page hard to read, float32[rows, columns]: what each adds to its CER."""
+    heat = _unit(np.maximum(0, contribution))
+    return Evidence("quality", _regions(heat), heat)
 
 
 def overlay(jpeg: bytes, evidence: Evidence) -> bytes:

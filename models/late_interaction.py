@@ -1,25 +1,17 @@
 """MaxSim over kept multi-vectors: made at ingest, read for candidates and for evidence."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from cluster.errors import InvalidInput, NotFound
 from cluster.page_files import PageFiles, PageKey, vectors_kind
 from cluster.page_vectors import PackedVectors, PageVectors, Storage, from_bytes, pack_vectors
+from models.evidence import Evidence, of_tokens
 from models.inputs import MultimodalInput
 from models.pooling import merge_tokens
 from models.protocols import LateInteraction
 from models.scoring import maxsim, similarities
-
-
-class TokenMaps(NamedTuple):
-    """How like each query token every cell of a page is: float32[T, N]; boxes float32[N, 4]."""
-
-    tokens: list[str]
-    similarities: np.ndarray
-    page: PackedVectors
 
 
 class LateSearch:
@@ -48,16 +40,17 @@ class LateSearch:
         scores[with_vectors] = maxsim(self._model.embed_query(question.text, image), kept)
         return scores
 
-    def maps(self, text: str, page: PageKey) -> TokenMaps:
-        """How like each word of a question every cell is. Raises NotFound or InvalidInput."""
+    def evidence(self, text: str, page: PageKey) -> Evidence:
+        """Where on a page the words of a text are. Raises NotFound or InvalidInput."""
         held = self._held(page)
         if held is None:
             raise NotFound(f"page {page.page} of {page.doc_id} has no multi-vectors of this model")
         vectors, tokens = self._model.embed_query(text), self._model.query_tokens(text)
         said = [number for number, token in enumerate(tokens) if token]
-        return TokenMaps(
-            [tokens[number] for number in said], similarities(vectors[said], held), held
-        )
+        if not said:
+            raise InvalidInput("give words to look for")
+        similar = similarities(vectors[said], held)
+        return of_tokens([tokens[number] for number in said], similar, held.tiles)
 
     def _held(self, page: PageKey) -> PackedVectors | None:
         try:

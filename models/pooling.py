@@ -1,27 +1,13 @@
-"""From token states to one vector for each input, and from a page's vectors to one."""
+"""From the many vectors of a page to one, or to fewer."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 
 from cluster.errors import InvalidInput
-from models.options import Pooling
 
 PagePooling = Literal["mean", "max", "std", "concat", "attention"]
-
-
-def pool(states: torch.Tensor, lengths: tuple[int, ...], pooling: Pooling) -> torch.Tensor:
-    """Token states [rows, d] → [inputs, d]. For "last" each row is an input's last."""
-    if pooling == "last":
-        return states
-    return torch.stack([part.mean(dim=0) for part in states.split(lengths)])
-
-
-def unit_vectors(vectors: torch.Tensor, dimension: int) -> torch.Tensor:
-    """The first `dimension` components at unit length, float32 (Matryoshka, arXiv:2205.13147)."""
-    return torch.nn.functional.normalize(vectors[:, :dimension].float(), dim=-1)
 
 
 def pool_tokens(tokens: np.ndarray, pooling: PagePooling) -> np.ndarray:
@@ -60,6 +46,7 @@ def merge_tokens(vectors: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarr
     Ward clusters by similarity, their means at unit length (colpali-engine's hierarchical token
     pooling; Clavié et al., "token pooling", arXiv:2409.14683).
     """
+    import torch
     from colpali_engine.compression.token_pooling import HierarchicalTokenPooler
 
     found = HierarchicalTokenPooler().pool_embeddings(

@@ -79,27 +79,34 @@ class QualityModel:
             cer=found["cer"],
             cer_low=np.clip(np.minimum(found["cer_low"] - widen, found["cer"]), 0, 1),
             cer_high=np.clip(np.maximum(found["cer_high"] + widen, found["cer"]), 0, 1),
-            wer=np.maximum(found["wer"], found["cer"] * 0),
+            wer=found["wer"],
         )
 
-    def _rate(
-        self, target: str, statistics: np.ndarray, vectors: np.ndarray | None
-    ) -> np.ndarray:
-        root = self._parts[target].predict(statistics)
-        if vectors is not None and f"{target}+vectors" in self._parts:
-            correction = self._parts[f"{target}+vectors"].predict(vectors)
-            root = root + self.card.correction * correction
-        return np.clip(np.clip(root, 0, 1) ** 2, 0, 1).astype(np.float32)
+    def _rate(self, target: str, statistics: np.ndarray, vectors: np.ndarray | None) -> np.ndarray:
+        root = np.asarray(self._parts[target].predict(statistics))
+        correction = f"{target.partition('_')[0]}+vectors"  # the interval moves with its middle
+        if vectors is not None and correction in self._parts:
+            root = root + self.card.correction * self._parts[correction].predict(vectors)
+        return to_rate(root)
+
+
+def to_rate(root: np.ndarray) -> np.ndarray:
+    """What regressors foretell → an error rate, float32 in [0, 1]."""
+    return np.asarray(np.clip(root, 0, 1) ** 2, np.float32)
+
+
+def to_root(rate: np.ndarray) -> np.ndarray:
+    """An error rate → what regressors learn: its root, for near 0 small steps count most."""
+    return np.sqrt(np.asarray(rate, np.float64))
 
 
 def save_model(folder: Path, card: QualityCard, files: Mapping[str, bytes]) -> None:
-    """Write a predictor; `files` maps the name of each part to its serialised regressor."""
+    """Write a predictor; `files` are its regressors by name: PART.txt or PART.skops."""
     folder.mkdir(parents=True, exist_ok=True)
-    suffix = ".txt" if card.regression == "lightgbm" else ".skops"
     sums = {}
-    for part, data in files.items():
-        (folder / f"{part}{suffix}").write_bytes(data)
-        sums[f"{part}{suffix}"] = hashlib.sha256(data).hexdigest()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        sums[name] = hashlib.sha256(data).hexdigest()
     document = {
         "format": FORMAT,
         "features_version": FEATURES_VERSION,

@@ -144,9 +144,7 @@ class QualityPredictor:
         pages = [Image.fromarray(gray).convert("RGB") for gray in grays]
         return list(self._late.embed_images(pages, hidden=self.card.vectors == "hidden"))
 
-    def _pooled(
-        self, tokens: Any, left_out: tuple[int, int, int, int] | None = None
-    ) -> np.ndarray:
+    def _pooled(self, tokens: Any, left_out: tuple[int, int, int, int] | None = None) -> np.ndarray:
         matrix = tokens.hidden if self.card.vectors == "hidden" else tokens.vectors
         if left_out is not None:
             kept = _cells_outside(tokens.tiles[0].rows, tokens.tiles[0].columns, left_out)

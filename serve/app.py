@@ -1,4 +1,4 @@
-"""The application: router, embedder, reranker and indexer, each scaled by its own settings.
+"""The application: router, models and indexer, each scaled by its own settings.
 
 `quire serve` runs it; so do `serve run serve.app:build_app` and the file that
 `quire serve --emit-config` writes. Only here are replicas, GPUs and autoscaling.
@@ -11,10 +11,13 @@ from ray import serve
 
 from cluster.errors import InvalidInput
 from cluster.runtime import cluster_gpus, cluster_nodes, is_running
-from cluster.settings import ModelScaling, Scaling, Settings, load_settings
-from models.options import EmbedderOptions, RerankerOptions
+from cluster.settings import DeviceScaling, Scaling, Settings, load_settings
+from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
+from models.quality_predictor import predictor_folder
 from serve.embedder import EmbedderDeployment
 from serve.indexer import IndexerDeployment
+from serve.late_interaction import LateInteractionDeployment
+from serve.quality import QualityDeployment
 from serve.reranker import RerankerDeployment
 from serve.router import Models, Router
 from serve.web import build_http
@@ -48,6 +51,7 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
     models = Models(
         EmbedderOptions.from_settings(settings, has_gpu=has_gpu),
         RerankerOptions.from_settings(settings, has_gpu=has_gpu),
+        LateInteractionOptions.from_settings(settings),
     )
     otlp = settings.otlp_endpoint
     scaling = settings.embedder_replicas
@@ -57,6 +61,14 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
     scaling = settings.reranker_replicas
     reranker = _scaled(RerankerDeployment, "reranker", settings, scaling, has_gpu).bind(
         models.reranker, scaling, otlp
+    )
+    late_scaling = settings.late_interaction_replicas
+    late = _scaled(
+        LateInteractionDeployment, "late_interaction", settings, late_scaling, has_gpu
+    ).bind(models.late, settings.page_images_url, late_scaling, otlp)
+    quality_scaling = settings.quality_replicas
+    quality = _scaled(QualityDeployment, "quality", settings, quality_scaling, has_gpu).bind(
+        models.late, predictor_folder(settings), quality_scaling, otlp
     )
     deploy_indexer: Any = serve.deployment(
         name="indexer",
@@ -68,14 +80,20 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
     indexer = deploy_indexer(IndexerDeployment).bind(settings)
     router = _scaled(serve.ingress(build_http)(Router), "router", settings, settings.router, False)
     app: serve.Application = router.bind(
-        settings, models, embedder, reranker, indexer, is_local=is_local
+        settings, models, embedder, reranker, late, quality, indexer, is_local=is_local
     )
     return app
 
 
 def reserved_cpus(settings: Settings) -> float:
     """CPUs that all replicas reserve at most, those of an update included."""
-    scalings = (settings.router, settings.embedder_replicas, settings.reranker_replicas)
+    scalings = (
+        settings.router,
+        settings.embedder_replicas,
+        settings.reranker_replicas,
+        settings.late_interaction_replicas,
+        settings.quality_replicas,
+    )
     return 2 * (INDEXER_CPUS + sum(each.cpus * each.max_replicas for each in scalings))
 
 
@@ -95,7 +113,7 @@ def _check_shared(settings: Settings) -> None:
 
 def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu: bool) -> Any:
     gpus, most = 0.0, scaling.max_ongoing_requests * BEYOND
-    if isinstance(scaling, ModelScaling):
+    if isinstance(scaling, DeviceScaling):
         gpus = scaling.gpus if scaling.gpus is not None else float(has_gpu)
         most = scaling.max_ongoing_requests
     deploy: Any = serve.deployment(
@@ -129,10 +147,9 @@ def emit_config(settings: Settings) -> dict[str, Any]:
     given["shared_folder"] = str(settings.data_dir)
     if settings.is_embedded:
         given["store"] = str(settings.data_dir)
-    if Path(settings.model).is_dir():
-        given["model"] = str(Path(settings.model).resolve())
-    if Path(settings.reranker).is_dir():
-        given["reranker"] = str(Path(settings.reranker).resolve())
+    for name in ("model", "reranker", "late_interaction", "quality_model"):
+        if (folder := getattr(settings, name)) and Path(folder).is_dir():
+            given[name] = str(Path(folder).resolve())
     return {
         "http_options": {"host": settings.host, "port": settings.port},
         "logging_config": LOGGING,

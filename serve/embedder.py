@@ -14,6 +14,7 @@ from models.inputs import MultimodalInput
 from models.options import EmbedderOptions
 from models.prompts import EncodedInput
 from serve.batcher import TokenBatcher
+from serve.late_interaction import in_turn
 from serve.logs import log_as_service
 from serve.tracing import Trace, traced
 
@@ -64,6 +65,16 @@ class EmbedderDeployment:
         return Embedded(
             np.stack(vectors) if vectors else empty, tuple(item.tokens for item in encoded)
         )
+
+    @traced("similarities")
+    async def similarities(
+        self, question: MultimodalInput, page: bytes, timeout_s: float
+    ) -> np.ndarray:
+        """How like a question each part of a page is, float32[rows, columns].
+
+        Raises InvalidInput or DeadlineExceeded.
+        """
+        return await in_turn(self._host, timeout_s, self._embedder.similarities, question, page)
 
     async def _encode(self, items: Sequence[MultimodalInput]) -> Sequence[EncodedInput]:
         if len(items) == 1 and not items[0].images and len(items[0].text) <= SHORT_CHARS:

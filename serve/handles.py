@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from grpc.aio import AioRpcError
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import (
@@ -15,7 +16,10 @@ from ray.serve.exceptions import (
 )
 
 from cluster.errors import DeadlineExceeded, ModelUnavailable, Overloaded, QuireError
+from cluster.page_files import PageKey
+from models.evidence import Evidence
 from models.inputs import MultimodalInput
+from models.quality_predictor import Attribution, QualityPrediction
 from serve.embedder import Embedded
 from serve.reranker import Scored
 from serve.tracing import traceparent
@@ -87,10 +91,40 @@ class EmbedderHandle(ModelHandle):
         found: Embedded = await self.ask("embed", list(items), timeout_s=timeout_s)
         return found
 
+    async def similarities(
+        self, question: MultimodalInput, page: bytes, timeout_s: float
+    ) -> np.ndarray:
+        found: np.ndarray = await self.ask("similarities", question, page, timeout_s=timeout_s)
+        return found
+
 
 class RerankerHandle(ModelHandle):
     async def score(
         self, query: MultimodalInput, documents: Sequence[MultimodalInput], timeout_s: float
     ) -> Scored:
         found: Scored = await self.ask("score", query, list(documents), timeout_s=timeout_s)
+        return found
+
+
+class LateInteractionHandle(ModelHandle):
+    async def match(
+        self, question: MultimodalInput, pages: Sequence[PageKey], timeout_s: float
+    ) -> np.ndarray:
+        found: np.ndarray = await self.ask("match", question, list(pages), timeout_s=timeout_s)
+        return found
+
+    async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
+        found: Evidence = await self.ask("evidence", text, page, timeout_s=timeout_s)
+        return found
+
+
+class QualityHandle(ModelHandle):
+    async def predict(self, images: Sequence[bytes], timeout_s: float) -> list[QualityPrediction]:
+        found: list[QualityPrediction] = await self.ask(
+            "predict", list(images), timeout_s=timeout_s
+        )
+        return found
+
+    async def attribute(self, image: bytes, timeout_s: float) -> Attribution:
+        found: Attribution = await self.ask("attribute", image, timeout_s=timeout_s)
         return found

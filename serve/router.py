@@ -1,6 +1,6 @@
 """The router: one process that knows the index and asks the models, wherever they run.
 
-What it can do is here; how HTTP asks for it is in web.py and the routes. Not covered: evidence.
+What it can do is here; how HTTP asks for it is in web.py and the routes.
 """
 
 import asyncio
@@ -14,20 +14,29 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from cluster.core import Document, Page, Query
+from cluster.core import Document, Hit, Page, Query
 from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
 from cluster.milvus import MilvusStore
-from cluster.page_files import PageFiles
+from cluster.page_files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
 from cluster.store_link import StoreLink
 from jobs.forget import Forgotten, forget_document
+from models.evidence import Evidence, of_contributions
 from models.inputs import MultimodalInput
-from models.options import EmbedderOptions, RerankerOptions
+from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
+from models.quality_predictor import QualityPrediction
 from models.registry import ModelSpec, registry
-from models.retrieval import FirstStage, Found, Retriever, SecondStage
+from models.retrieval import FirstStage, Found, LateStage, Retriever, SecondStage
 from serve.embedder import Embedded
-from serve.handles import EmbedderHandle, Handle, RerankerHandle
+from serve.evidence import EvidenceFinder, MethodAsked
+from serve.handles import (
+    EmbedderHandle,
+    Handle,
+    LateInteractionHandle,
+    QualityHandle,
+    RerankerHandle,
+)
 from serve.jobs import Job, JobRequest
 from serve.keys import KeyRing
 from serve.logs import log_as_service
@@ -49,6 +58,7 @@ class Models:
 
     embedder: EmbedderOptions
     reranker: RerankerOptions
+    late: LateInteractionOptions
 
     @cached_property  # a folder's spec is read from its files
     def embedder_spec(self) -> ModelSpec:
@@ -57,6 +67,10 @@ class Models:
     @cached_property
     def reranker_spec(self) -> ModelSpec:
         return registry.find(self.reranker.model, "reranker")
+
+    @cached_property
+    def late_spec(self) -> ModelSpec:
+        return registry.find(self.late.model, "late-interaction")
 
 
 class Router:
@@ -68,6 +82,8 @@ class Router:
         models: Models,
         embedder: Any,
         reranker: Any,
+        late: Any,
+        quality: Any,
         indexer: Any,
         *,
         is_local: bool,
@@ -82,9 +98,13 @@ class Router:
         self._fingerprint = models.embedder.fingerprint(models.embedder.resolved_precision)
         self._embedder = EmbedderHandle("embedder", embedder)
         self._reranker = RerankerHandle("reranker", reranker)
+        self._late = LateInteractionHandle("late interaction", late)
+        self._quality = QualityHandle("quality predictor", quality)
         self._indexer = Handle("indexer", indexer)
         self._link = StoreLink(settings)
         self._images = PageFiles(settings.page_images_url)
+        kind = vectors_kind(models.late_spec.name, models.late_spec.revision)
+        self._evidence = EvidenceFinder(self._images, self._embedder, self._late, kind)
         self._uploads = Uploads(settings.uploads_url, settings.max_document_bytes)
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._ready_until: dict[str, float] = {}
@@ -133,10 +153,16 @@ class Router:
                 found = await self._reranker.score(question, pages, _left(deadline))
             return found.scores
 
+        async def match(question: MultimodalInput, hits: Sequence[Hit]) -> np.ndarray:
+            pages = [PageKey.of(hit) for hit in hits]
+            with self.trace.span("match", candidates=len(pages)):
+                return await self._late.match(question, pages, _left(deadline))
+
         retriever = Retriever(
             self.store,
             FirstStage(self.models.embedder_spec, embed),
             SecondStage(self.models.reranker_spec, score, self._images),
+            LateStage(match),
         )
         async with asyncio.timeout(_left(deadline)):
             found = await self._watched(retriever.search(query, settings))
@@ -174,6 +200,36 @@ class Router:
         if not known:  # what was deleted is gone, whatever is left of it
             raise NotFound(f"there is no page {number} of document {doc_id}")
         return await self.in_background(self._images.get, tenant, doc_id, number)
+
+    async def evidence(
+        self,
+        tenant: str,
+        doc_id: str,
+        number: int,
+        method: MethodAsked,
+        text: str,
+        deadline: float,
+    ) -> tuple[Evidence, bytes]:
+        """Where the answer is on a page, and the page's JPEG. Raises NotFound and its like."""
+        jpeg = await self.page_image(tenant, doc_id, number)
+        key = PageKey(tenant, doc_id, number)
+        with self.trace.span("evidence", method=method):
+            found = await self._evidence.find(method, text, key, jpeg, _left(deadline))
+        return found, jpeg
+
+    async def quality(self, images: Sequence[bytes], deadline: float) -> list[QualityPrediction]:
+        """The errors that OCR would make. Raises InvalidInput, Overloaded and their like."""
+        with self.trace.span("quality", pages=len(images)):
+            return await self._quality.predict(images, _left(deadline))
+
+    async def page_quality(
+        self, tenant: str, doc_id: str, number: int, deadline: float
+    ) -> tuple[Page, Evidence, bytes]:
+        """A page, what makes it hard to read, and its JPEG. Raises NotFound and its like."""
+        page, _ = await self.page(tenant, doc_id, number)
+        jpeg = await self.in_background(self._images.get, tenant, doc_id, number)
+        found = await self._quality.attribute(jpeg, _left(deadline))
+        return page, of_contributions(found.contribution), jpeg
 
     async def documents(self, wanted: Any, status: Any) -> list[Document]:
         """Documents that pass, newest first."""
@@ -224,12 +280,21 @@ class Router:
 
     async def readiness(self) -> dict[str, str]:
         """Each part of the service: "ok", or what is wrong with it."""
-        embedder, reranker, store = await asyncio.gather(
-            self._model_state(self._embedder, "fingerprint", self.settings.embedder_replicas),
-            self._model_state(self._reranker, "ready", self.settings.reranker_replicas),
+        settings = self.settings
+        store, embedder, reranker, late, quality = await asyncio.gather(
             asyncio.to_thread(self._store_state),
+            self._model_state(self._embedder, "fingerprint", settings.embedder_replicas),
+            self._model_state(self._reranker, "ready", settings.reranker_replicas),
+            self._model_state(self._late, "ready", settings.late_interaction_replicas),
+            self._model_state(self._quality, "ready", settings.quality_replicas),
         )
-        return {"store": store, "embedder": embedder, "reranker": reranker}
+        return {
+            "store": store,
+            "embedder": embedder,
+            "reranker": reranker,
+            "late interaction": late,
+            "quality": quality,
+        }
 
     def _store_state(self) -> str:
         try:

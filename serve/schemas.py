@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.core import Document, Filter, Hit, Page, Scalar
+from cluster.settings import Settings
+from models.evidence import Evidence, Method, Region
+from models.quality_predictor import QualityPrediction, Verdict, verdict
+from models.registry import Kind
 
 RETRY_S = "2"  # when to ask again a service that is not ready
 MOST_TEXT_CHARS = 32_768
@@ -13,6 +17,7 @@ MOST_PAGES = 1000
 MOST_CANDIDATES = 200
 Tenant = Annotated[str, Field(max_length=256)]
 Tag = Annotated[str, Field(min_length=1, max_length=256)]
+Share = Annotated[float, Field(ge=0, le=1)]
 DocId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -31,6 +36,8 @@ class Filters(Body):
     metadata: dict[str, Scalar] = Field({}, max_length=64)
     after: datetime | None = Field(None, description="Ingested at or after.")
     before: datetime | None = Field(None, description="Ingested before.")
+    min_cer: Share | None = Field(None, description="Least expected CER of a page, 0 to 1.")
+    max_cer: Share | None = Field(None, description="Most; pages without one pass neither.")
 
     def to_filter(self, tenant: str | None) -> Filter:
         return Filter(
@@ -40,6 +47,8 @@ class Filters(Body):
             metadata=self.metadata,
             after=self.after,
             before=self.before,
+            min_cer=self.min_cer,
+            max_cer=self.max_cer,
         )
 
 
@@ -60,7 +69,7 @@ class SearchRequest(Body):
     image: str | None = Field(None, description="A data URL or base64 of PNG, JPEG, WebP or TIFF.")
     filters: Filters = Filters()
     mode: Literal["hybrid", "dense", "text"] | None = None
-    rerank: Literal["auto", "none", "cross-encoder"] | None = None
+    rerank: Literal["auto", "none", "cross-encoder", "late-interaction"] | None = None
     top_k: int | None = Field(None, ge=1, le=MOST_PAGES)
     rerank_k: int | None = Field(None, ge=1, le=MOST_CANDIDATES)
 
@@ -77,6 +86,7 @@ class Scores(BaseModel):
     text: float | None
     fused: float | None
     rerank: float | None
+    maxsim: float | None
 
 
 class HitBody(BaseModel):
@@ -90,6 +100,7 @@ class HitBody(BaseModel):
     tags: list[str]
     metadata: dict[str, Scalar]
     scores: Scores
+    expected_cer: float | None = Field(description="Errors that OCR would make, 0 to 1.")
     snippet: str
     matches: list[tuple[int, int]] = Field(description="Character ranges within the snippet.")
     image_url: str
@@ -106,7 +117,14 @@ class HitBody(BaseModel):
             tenant=hit.tenant,
             tags=list(hit.tags),
             metadata=hit.metadata,
-            scores=Scores(dense=hit.dense, text=hit.text_score, fused=hit.fused, rerank=hit.rerank),
+            scores=Scores(
+                dense=hit.dense,
+                text=hit.text_score,
+                fused=hit.fused,
+                rerank=hit.rerank,
+                maxsim=hit.maxsim,
+            ),
+            expected_cer=hit.expected_cer,
             snippet=snippet,
             matches=matches,
             image_url=image_url(hit.page_id, hit.tenant),
@@ -135,6 +153,7 @@ class PageBody(BaseModel):
     matches: list[tuple[int, int]] = Field(description="Character ranges within the text.")
     width_px: int
     height_px: int
+    expected_cer: float | None
     image_url: str
     previous: str | None
     next: str | None
@@ -159,9 +178,84 @@ class PageBody(BaseModel):
             matches=matches,
             width_px=page.width_px,
             height_px=page.height_px,
+            expected_cer=page.expected_cer,
             image_url=image_url(page_id, page.tenant),
             previous=neighbour(page.page - 1),
             next=neighbour(page.page + 1),
+        )
+
+
+class RegionBody(BaseModel):
+    box: tuple[float, float, float, float] = Field(
+        description="Left, top, right, bottom, as shares of the page's width and height."
+    )
+    score: float = Field(description="0 to 1; for a token how far it stands out from the page.")
+    text: str
+
+    @classmethod
+    def of(cls, region: Region) -> "RegionBody":
+        return cls(box=region.box, score=round(region.score, 4), text=region.text)
+
+
+class EvidenceBody(BaseModel):
+    page_id: str
+    query: str
+    method: Method
+    regions: list[RegionBody] = Field(description="Strongest first.")
+    tokens: list[RegionBody] = Field(description="The best place of each token of the query.")
+    heat: list[list[float]] | None = Field(description="Rows of cells over the page, 0 to 1.")
+
+    @classmethod
+    def of(cls, page_id: str, query: str, found: Evidence) -> "EvidenceBody":
+        return cls(
+            page_id=page_id,
+            query=query,
+            method=found.method,
+            regions=[RegionBody.of(region) for region in found.regions],
+            tokens=[RegionBody.of(token) for token in found.tokens],
+            heat=None if found.heat is None else found.heat.round(3).tolist(),
+        )
+
+
+class PredictionBody(BaseModel):
+    cer: float = Field(description="Expected character error rate, 0 to 1.")
+    cer_low: float
+    cer_high: float
+    wer: float = Field(description="Expected word error rate, 0 to 1.")
+    verdict: Verdict
+
+    @classmethod
+    def of(cls, found: QualityPrediction, settings: Settings) -> "PredictionBody":
+        return cls(
+            cer=round(found.cer, 4),
+            cer_low=round(found.cer_low, 4),
+            cer_high=round(found.cer_high, 4),
+            wer=round(found.wer, 4),
+            verdict=verdict(found.cer, settings),
+        )
+
+
+class QualityResponse(BaseModel):
+    engine: str = Field(description="The OCR engine whose errors are predicted.")
+    predictions: list[PredictionBody]
+
+
+class PageQualityBody(BaseModel):
+    page_id: str
+    expected_cer: float | None = Field(description="As predicted at ingest, from the original.")
+    verdict: Verdict | None
+    regions: list[RegionBody] = Field(description="What makes the page hard, hardest first.")
+    heat: list[list[float]]
+
+    @classmethod
+    def of(cls, page: Page, found: Evidence, settings: Settings) -> "PageQualityBody":
+        cer = page.expected_cer
+        return cls(
+            page_id=f"{page.doc_id}:{page.page}",
+            expected_cer=cer,
+            verdict=None if cer is None else verdict(cer, settings),
+            regions=[RegionBody.of(region) for region in found.regions],
+            heat=[] if found.heat is None else found.heat.round(3).tolist(),
         )
 
 
@@ -224,7 +318,7 @@ class ModelBody(BaseModel):
     object: Literal["model"] = "model"
     owned_by: str = "quire"
     created: int = 0
-    kind: Literal["embedder", "reranker"]
+    kind: Kind
     dimension: int
     max_tokens: int
     served: bool

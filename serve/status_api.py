@@ -14,7 +14,8 @@ routes = APIRouter(tags=["status"])
 @routes.get("/v1/models")
 async def models(service: Serving, caller: Searcher) -> ModelList:
     """The models that Quire knows; `served` are those of this service."""
-    mine = (service.models.embedder_spec, service.models.reranker_spec)
+    served = service.models
+    mine = (served.embedder_spec, served.reranker_spec, served.late_spec)
     known = {spec.name: spec for spec in (*mine, *registry.specs.values())}
     return ModelList(
         data=[

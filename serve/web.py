@@ -29,7 +29,16 @@ from cluster.errors import (
 )
 from cluster.metrics import service_metrics
 from cluster.settings import LOOPBACK, Settings
-from serve import documents_api, embeddings_api, jobs_api, rerank_api, search_api, status_api
+from serve import (
+    documents_api,
+    embeddings_api,
+    evidence_api,
+    jobs_api,
+    quality_api,
+    rerank_api,
+    search_api,
+    status_api,
+)
 from serve.access import caller_of
 from serve.logs import log
 from serve.router import Router
@@ -77,7 +86,16 @@ def build_http() -> FastAPI:
         responses={code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 503)},
         generate_unique_id_function=lambda route: route.name,
     )
-    for api in (search_api, embeddings_api, rerank_api, documents_api, jobs_api, status_api):
+    for api in (
+        search_api,
+        evidence_api,
+        quality_api,
+        embeddings_api,
+        rerank_api,
+        documents_api,
+        jobs_api,
+        status_api,
+    ):
         app.include_router(api.routes)
 
     @app.get("/", include_in_schema=False)

@@ -118,4 +118,10 @@ def _save(model: torch.nn.Module, processor: object, folder: Path) -> Path:
     return folder
 
 
-__all__ = ["ColQwen2Processor", "ColQwen3Processor", "save_colpali", "save_colqwen2", "save_colqwen3"]
+__all__ = [
+    "ColQwen2Processor",
+    "ColQwen3Processor",
+    "save_colpali",
+    "save_colqwen2",
+    "save_colqwen3",
+]

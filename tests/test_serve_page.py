@@ -491,9 +491,7 @@ def test_progress_is_shown_as_it_is_told_and_the_stream_is_taken_up_again(tab: T
     page.route("**/v1/documents", lambda route: route.fulfill(status=202, json=running))
     give(page, "drop", a_file("band.pdf", a_pdf("a page")))
     job = page.locator(".job")
-    expect(job.locator(".job-summary")).to_have_text(
-        "1 of 3 documents · 12 of 40 pages · 1 failed"
-    )
+    expect(job.locator(".job-summary")).to_have_text("1 of 3 documents · 12 of 40 pages · 1 failed")
     expect(job.get_by_role("progressbar")).to_have_attribute("value", "12")
     expect(job).to_have_attribute("data-status", "succeeded", timeout=JOB_MS)
     assert asked == [None, "1"]

@@ -154,6 +154,13 @@ def reading_loss(
     return loss, figures
 
 
+def spelling_loss(reader: Reader, windows: Windows) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss of letters alone, with which training begins: words would only drown it out."""
+    _, letters = reader(windows)
+    loss = letter_loss(letters, torch.from_numpy(windows.letters))
+    return loss, {"letters": loss.item()}
+
+
 def letter_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean over patches of the binary cross entropies of all letters, the doubtful left out."""
     losses = functional.binary_cross_entropy_with_logits(
@@ -169,9 +176,10 @@ def train_reader(
     phases: Sequence[Phase],
     seed: int,
     lr: float = 1.5e-3,
+    spelling_steps: int = 300,
     snapshot: Path | None = None,
 ) -> None:
-    """Train in place; the learning rate falls linearly over all phases."""
+    """Train in place, first on letters alone; the learning rate falls linearly over all phases."""
     tower = [p for p in reader.visual.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         [
@@ -191,7 +199,10 @@ def train_reader(
             for group in optimiser.param_groups:
                 group["lr"] = group["gain"] * lr * min(1.0, (step + 1) / WARM_UP_STEPS, 1.02 * left)
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                loss, figures = reading_loss(reader, windows, pull=2.0 * left)
+                if step < spelling_steps:
+                    loss, figures = spelling_loss(reader, windows)
+                else:
+                    loss, figures = reading_loss(reader, windows, pull=2.0 * left)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(reader.parameters(), 1.0)

@@ -1,0 +1,79 @@
+"""The late-interaction deployment: questions against the multi-vectors that were kept of pages.
+
+One question at a time: on candidates of one search the model is done in milliseconds, and what
+takes longer is to read the pages' files.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from cluster.errors import DeadlineExceeded
+from cluster.page_files import PageFiles, PageKey
+from cluster.settings import DeviceScaling
+from models.evidence import Evidence
+from models.inputs import MultimodalInput
+from models.options import LateInteractionOptions
+from serve.logs import log_as_service
+from serve.tracing import Trace, traced
+
+T = TypeVar("T")
+
+
+class LateInteractionDeployment:
+    """One replica; every method is safe to call at the same time."""
+
+    def __init__(
+        self, options: LateInteractionOptions, files_url: str, scaling: DeviceScaling, otlp: str
+    ) -> None:
+        from models.colpali import ColPaliModel
+        from models.late_interaction import LateSearch
+        from models.threads import use_threads
+
+        use_threads(scaling.threads)
+        log_as_service()
+        self._trace = Trace("quire-late-interaction", otlp)
+        model = ColPaliModel(options)
+        model.embed_query("warm up")
+        self._search = LateSearch(model, PageFiles(files_url))
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="late-interaction")
+
+    async def ready(self) -> bool:
+        """Answered once the model is loaded."""
+        return True
+
+    @traced("match")
+    async def match(
+        self, question: MultimodalInput, pages: Sequence[PageKey], timeout_s: float
+    ) -> np.ndarray:
+        """MaxSim of each page, float32[pages]; NaN for one without multi-vectors.
+
+        Raises InvalidInput or DeadlineExceeded.
+        """
+        return await in_turn(self._worker, timeout_s, self._search.score, question, pages)
+
+    @traced("evidence")
+    async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
+        """Where on a page the words of a text are. Raises NotFound or DeadlineExceeded."""
+        return await in_turn(self._worker, timeout_s, self._search.evidence, text, page)
+
+
+async def in_turn(
+    worker: ThreadPoolExecutor, timeout_s: float, work: Callable[..., T], *args: object
+) -> T:
+    """Run work on the one thread; what its caller no longer waits for is not begun.
+
+    Raises DeadlineExceeded.
+    """
+    deadline = time.monotonic() + timeout_s
+
+    def run() -> T:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded("others were before you for too long: try again")
+        return work(*args)
+
+    return await asyncio.get_running_loop().run_in_executor(worker, run)

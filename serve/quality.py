@@ -1,0 +1,46 @@
+"""The quality deployment: how well OCR would read a page, before any is run."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.settings import DeviceScaling
+from models.options import LateInteractionOptions
+from serve.late_interaction import in_turn
+from serve.logs import log_as_service
+from serve.tracing import Trace, traced
+
+if TYPE_CHECKING:
+    from models.quality_predictor import Attribution, QualityPrediction
+
+
+class QualityDeployment:
+    """One replica; every method is safe to call at the same time."""
+
+    def __init__(
+        self, options: LateInteractionOptions, folder: Path, scaling: DeviceScaling, otlp: str
+    ) -> None:
+        from models.colpali import ColPaliModel
+        from models.quality_predictor import QualityPredictor
+        from models.threads import use_threads
+
+        use_threads(scaling.threads)
+        log_as_service()
+        self._trace = Trace("quire-quality", otlp)
+        self._predictor = QualityPredictor(folder, ColPaliModel(options))
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="quality")
+
+    async def ready(self) -> bool:
+        """Answered once the model is loaded."""
+        return True
+
+    @traced("quality")
+    async def predict(self, images: Sequence[bytes], timeout_s: float) -> "list[QualityPrediction]":
+        """One prediction for each image file. Raises InvalidInput or DeadlineExceeded."""
+        return await in_turn(self._worker, timeout_s, self._predictor.predict, images)
+
+    @traced("attribution")
+    async def attribute(self, image: bytes, timeout_s: float) -> "Attribution":
+        """What makes a page hard. Raises InvalidInput or DeadlineExceeded."""
+        return await in_turn(self._worker, timeout_s, self._predictor.attribute, image)
