@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -51,6 +51,8 @@ Model = Annotated[str | None, setting("model")]
 Precision = Annotated[str | None, setting("precision")]
 Dimensions = Annotated[int | None, setting("dimensions")]
 MaxPixels = Annotated[int | None, setting("max_pixels")]
+VectorKind = Literal["multi", "hidden"]
+Pooling = Literal["none", "mean", "max", "std", "concat", "attention"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant's documents.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
@@ -105,6 +107,10 @@ def ingest(
     gpus_per_worker: Annotated[float | None, setting("gpus_per_worker")] = None,
     batch_tokens: Annotated[int | None, setting("batch_tokens")] = None,
     ocr: Annotated[str | None, setting("ocr")] = None,
+    multi_vectors: Annotated[str | None, setting("multi_vectors")] = None,
+    tiles: Annotated[int | None, setting("tiles")] = None,
+    late_interaction: Annotated[str | None, setting("late_interaction")] = None,
+    quality: Annotated[str | None, setting("quality")] = None,
     ray_address: Annotated[str | None, setting("ray_address")] = None,
     store: Store = None,
     collection: Collection = None,
@@ -149,6 +155,17 @@ def search(
     rerank: Annotated[str | None, setting("rerank")] = None,
     rerank_k: Annotated[int | None, setting("rerank_k")] = None,
     reranker: Annotated[str | None, setting("reranker")] = None,
+    late_interaction: Annotated[str | None, setting("late_interaction")] = None,
+    min_cer: Annotated[
+        float | None, typer.Option(help="Only pages of at least this expected CER, 0 to 1.")
+    ] = None,
+    max_cer: Annotated[
+        float | None, typer.Option(help="Only pages of at most this expected CER, 0 to 1.")
+    ] = None,
+    sort: Annotated[str | None, setting("sort")] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Folder for each page with what was found drawn over it.")
+    ] = None,
     model: Model = None,
     precision: Precision = None,
     dimensions: Dimensions = None,
@@ -166,12 +183,19 @@ def search(
         metadata=parse_metadata(meta),
         after=after,
         before=before,
+        min_cer=min_cer,
+        max_cer=max_cer,
     )
     query = Query(text=text, image=read_image(image, settings), filter=wanted)
     from jobs.search import open_retriever
 
     with open_retriever(settings) as retriever:
         hits = retriever.hits(query, settings)
+    drawn = []
+    if evidence is not None:
+        from jobs.evidence import run
+
+        drawn = run(settings, hits, text, evidence)
     if json_:
         rows = [
             {"rank": rank, "page_id": hit.page_id, **asdict(hit)}
@@ -180,6 +204,29 @@ def search(
         print(json.dumps(rows, ensure_ascii=False, indent=1))
     else:
         print_hits(hits, text)
+        if drawn:
+            print(f"evidence: {len(drawn)} pictures in {evidence}")
+
+
+@command
+def vectors(
+    file: Annotated[Path, typer.Argument(help="A PDF or an image.")],
+    out: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    kind: Annotated[
+        VectorKind, typer.Option(help="Projected vectors, or the hidden states before them.")
+    ] = "multi",
+    pooling: Annotated[
+        Pooling, typer.Option(help="One vector a page instead of one for each patch.")
+    ] = "none",
+    tiles: Annotated[int | None, setting("tiles")] = None,
+    late_interaction: Annotated[str | None, setting("late_interaction")] = None,
+) -> None:
+    """Write the multi-vectors of a document's pages, with the grid that they lie on."""
+    settings = load_settings(**settings_among(locals()))
+    from jobs.vectors import run
+
+    pages = run(settings, file, kind=kind, pooling=pooling, out=out)
+    print(f"{pages} pages in {out}")
 
 
 @command
@@ -630,10 +677,12 @@ def print_hits(hits: list[Hit], query: str) -> None:
         console.print("no page found")
     for rank, hit in enumerate(hits, start=1):
         scores = {
+            "maxsim": hit.maxsim,
             "rerank": hit.rerank,
             "fused": hit.fused,
             "dense": hit.dense,
             "text": hit.text_score,
+            "expected CER": hit.expected_cer,
         }
         shown = "  ".join(
             f"{name} {score:.4f}" for name, score in scores.items() if score is not None

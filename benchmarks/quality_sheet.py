@@ -1,4 +1,4 @@
-"""A sheet of paper to print on: text with its truth in reading order, lines, scribbles, scanning."""
+"""A sheet of paper to print on: text with its truth in reading order, scribbles, and scanning."""
 
 import io
 import math

@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         "model's own, or 0.5 for a query with an image.",
     )
 
+    sort: Literal["relevance", "easy-first", "hard-first"] = Field(
+        "relevance",
+        description="Order of the pages found; the others go by the errors OCR would make on them.",
+    )
+
     # The reranker
     rerank: Literal["auto", "none", "cross-encoder", "late-interaction"] = Field(
         "auto",

@@ -120,7 +120,7 @@ def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job
         keep_pixels=settings.keep_pixels,
         ocr=_wants_ocr(settings),
         ocr_languages=settings.ocr_languages,
-        scan=bool(reading and reading.quality),
+        scan=bool(reading and reading.scan),
     )
     return Job(
         settings=settings,

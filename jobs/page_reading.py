@@ -24,6 +24,7 @@ class Reading:
     late: LateInteractionOptions
     vectors: str  # the kind of files that keep its multi-vectors; "" where none are wanted
     quality: bool
+    scan: bool  # from the page as OCR gets it, not only from its kept image
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Reading | None":
@@ -34,7 +35,7 @@ class Reading:
         late = LateInteractionOptions.from_settings(settings)
         spec = registry.find(late.model, "late-interaction")
         kind = vectors_kind(spec.name, spec.revision) if wants_vectors else ""
-        return cls(late, kind, quality)
+        return cls(late, kind, quality, scan=quality or settings.tiles > 1)
 
 
 class PageReading:
@@ -61,15 +62,19 @@ class PageReading:
         `scans` are JPEGs as OCR would get the pages. Raises NotFound where an image is gone.
         """
         if self._settings.multi_vectors != "off":
-            self._keep_vectors(pages, self._settings.multi_vectors)
+            self._keep_vectors(pages, scans, self._settings.multi_vectors)
         if self._predictor is None:
             return [None] * len(pages)
         return [found.cer for found in self._predictor.predict(scans)]
 
-    def _keep_vectors(self, pages: Sequence[PageKey], storage: Storage) -> None:
+    def _keep_vectors(
+        self, pages: Sequence[PageKey], scans: Sequence[bytes], storage: Storage
+    ) -> None:
         from models.late_interaction import pack_page
 
-        images = [self._files.get(*page) for page in pages]
+        # Of the kept image a quarter would have too few pixels.
+        tiled = self._settings.tiles > 1
+        images = list(scans) if tiled else [self._files.get(*page) for page in pages]
         for page, found in zip(
             pages, self._model.embed_images(images, tiles=self._settings.tiles), strict=True
         ):

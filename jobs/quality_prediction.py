@@ -1,7 +1,6 @@
 """Foretell how well an OCR engine will read files, page by page, without running it."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,8 +36,7 @@ def run(
     sources = list_sources(paths)
     if any("://" in source for source in sources):
         raise InvalidInput("predictions are made for local files: copy the documents first")
-    with closing(_pages(settings, sources, predictor)) as pages:
-        yield from pages
+    yield from _pages(settings, sources, predictor)
 
 
 def _pages(

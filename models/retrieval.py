@@ -114,7 +114,7 @@ class Retriever:
             found.rerank = "late-interaction"
             with found.timed("rerank"):
                 found.hits = await _match(late, query, found.hits, settings)
-        found.hits = found.hits[: settings.top_k]
+        found.hits = _sorted(found.hits[: settings.top_k], settings)
         return found
 
     def hits(self, query: Query, settings: Settings) -> list[Hit]:
@@ -215,6 +215,17 @@ def local_late_stage(load: Callable[[], LateInteraction], files: PageFiles) -> L
         return await asyncio.to_thread(lambda: search().score(question, pages))
 
     return LateStage(match)
+
+
+def _sorted(hits: list[Hit], settings: Settings) -> list[Hit]:
+    """The hits in the order that was asked for; those of unknown quality come last."""
+    if settings.sort == "relevance":
+        return hits
+    sign = 1 if settings.sort == "easy-first" else -1
+    return sorted(
+        hits,
+        key=lambda hit: np.inf if hit.expected_cer is None else sign * hit.expected_cer,
+    )
 
 
 async def _match(late: LateStage, query: Query, hits: list[Hit], settings: Settings) -> list[Hit]:

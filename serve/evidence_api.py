@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from models.evidence import overlay
-from serve.evidence import MethodAsked
+from models.evidence_finder import MethodAsked
 from serve.images import narrowed
 from serve.router import parse_page_id
 from serve.schemas import EvidenceBody, Tenant

@@ -23,13 +23,13 @@ from cluster.settings import Settings
 from cluster.store_link import StoreLink
 from jobs.forget import Forgotten, forget_document
 from models.evidence import Evidence, of_contributions
+from models.evidence_finder import EvidenceFinder, MethodAsked
 from models.inputs import MultimodalInput
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
 from models.quality_predictor import QualityPrediction
 from models.registry import ModelSpec, registry
 from models.retrieval import FirstStage, Found, LateStage, Retriever, SecondStage
 from serve.embedder import Embedded
-from serve.evidence import EvidenceFinder, MethodAsked
 from serve.handles import (
     EmbedderHandle,
     Handle,
@@ -103,8 +103,6 @@ class Router:
         self._indexer = Handle("indexer", indexer)
         self._link = StoreLink(settings)
         self._images = PageFiles(settings.page_images_url)
-        kind = vectors_kind(models.late_spec.name, models.late_spec.revision)
-        self._evidence = EvidenceFinder(self._images, self._embedder, self._late, kind)
         self._uploads = Uploads(settings.uploads_url, settings.max_document_bytes)
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._ready_until: dict[str, float] = {}
@@ -212,9 +210,19 @@ class Router:
     ) -> tuple[Evidence, bytes]:
         """Where the answer is on a page, and the page's JPEG. Raises NotFound and its like."""
         jpeg = await self.page_image(tenant, doc_id, number)
-        key = PageKey(tenant, doc_id, number)
+
+        async def late(text: str, page: PageKey) -> Evidence:
+            return await self._late.evidence(text, page, _left(deadline))
+
+        async def states(text: str, jpeg: bytes) -> np.ndarray:
+            question = MultimodalInput(text=text)
+            return await self._embedder.similarities(question, jpeg, _left(deadline))
+
+        spec = self.models.late_spec
+        kind = vectors_kind(spec.name, spec.revision)
+        finder = EvidenceFinder(self._images, kind, late, states)
         with self.trace.span("evidence", method=method):
-            found = await self._evidence.find(method, text, key, jpeg, _left(deadline))
+            found = await finder.find(method, text, PageKey(tenant, doc_id, number), jpeg)
         return found, jpeg
 
     async def quality(self, images: Sequence[bytes], deadline: float) -> list[QualityPrediction]:

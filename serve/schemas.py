@@ -72,10 +72,12 @@ class SearchRequest(Body):
     rerank: Literal["auto", "none", "cross-encoder", "late-interaction"] | None = None
     top_k: int | None = Field(None, ge=1, le=MOST_PAGES)
     rerank_k: int | None = Field(None, ge=1, le=MOST_CANDIDATES)
+    sort: Literal["relevance", "easy-first", "hard-first"] | None = None
 
     def choices(self) -> dict[str, Any]:
         """The settings that this request chooses for itself."""
-        chosen = {name: getattr(self, name) for name in ("mode", "rerank", "top_k", "rerank_k")}
+        names = ("mode", "rerank", "top_k", "rerank_k", "sort")
+        chosen = {name: getattr(self, name) for name in names}
         return {name: value for name, value in chosen.items() if value is not None}
 
 

@@ -1,0 +1,128 @@
+"""How well the quality predictor foretells OCR: feature sets, unseen kinds of pages, held-out sets.
+
+    python -m benchmarks.quality [LABELS] [--heldout LABELS …] [--seconds-only]
+
+Without LABELS it labels a small made-up corpus from fonts of this system first. "Unseen kind":
+trained on all kinds of pages but one, tried on that one; kinds are the names of the documents up to
+the first dash or digit.
+"""
+
+import argparse
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cluster.settings import load_settings
+from jobs.quality_fit import Corrector, FeatureSet, figures
+from jobs.quality_table import QualityTable, read_table
+from jobs.quality_training import TrainRequest, compare, feature_sets
+from models.colpali import ColPaliModel
+from models.options import LateInteractionOptions
+from models.protocols import LateInteraction
+from models.quality_features import image_statistics
+from models.quality_model import QualityModel, load_model, to_rate, to_root
+from models.quality_predictor import SHIPPED_FOLDER
+
+COLUMNS = ("mae", "of_mean", "rmse", "spearman", "auroc", "calibration")
+LEAST_ROWS_OF_A_KIND = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("labels", type=Path, nargs="?", help="made by `quire quality label`")
+    parser.add_argument("--heldout", type=Path, action="append", default=[])
+    parser.add_argument("--model", type=Path, default=SHIPPED_FOLDER)
+    parser.add_argument("--statistics-only", action="store_true", help="without multi-vectors")
+    parser.add_argument("--no-compare", action="store_true")
+    args = parser.parse_args()
+    _seconds()
+    late: LateInteraction | None = None
+    if not args.statistics_only:
+        late = ColPaliModel(LateInteractionOptions.from_settings(load_settings()))
+    if args.labels:
+        table = read_table(args.labels, late)
+        print(f"\n{len(table)} page variants of {len(np.unique(table.documents))} documents")
+        if not args.no_compare:
+            request = TrainRequest(args.labels, args.labels)
+            _print("unseen documents, all kinds", compare(table, request))
+        _unseen_kinds(table)
+    for folder in args.heldout:
+        _held_out(folder, load_model(args.model), late)
+
+
+def _seconds() -> None:
+    """What the statistics of a page of one megapixel cost."""
+    noise = np.random.default_rng(1)
+    page = np.full((1240, 880), 245, np.uint8)
+    for top in range(60, 1160, 24):
+        page[top : top + 12, 60:820][noise.random((12, 760)) < 0.3] = 20
+    smooth = np.asarray(Image.fromarray(page).resize((880, 1240)))
+    image_statistics(smooth)
+    started = time.perf_counter()
+    for _ in range(10):
+        image_statistics(smooth)
+    ms = (time.perf_counter() - started) * 100
+    print(f"statistics of a page of {page.size / 1e6:.2f} megapixels: {ms:.0f} ms, one core")
+
+
+def kind_of(source: str) -> str:
+    """What kind of page a document is, by its name."""
+    return re.split(r"[-\d.]", Path(source).name)[0] or Path(source).suffix.lstrip(".")
+
+
+def _unseen_kinds(table: QualityTable) -> None:
+    kinds = np.array([kind_of(source) for source in table.sources])
+    for kind in sorted(set(kinds)):
+        test = np.flatnonzero(kinds == kind)
+        if len(test) < LEAST_ROWS_OF_A_KIND:
+            continue
+        train = np.flatnonzero(kinds != kind)
+        rows = []
+        for each in _few(feature_sets(table)):
+            said = to_rate(_corrector(table, each).predict(train, test)).astype(float)
+            rows.append({"features": str(each), **figures(table.labels["cer"][test], said)})
+        _print(f"unseen kind: {kind} ({len(test)} page variants)", rows)
+
+
+def _few(sets: Iterable[FeatureSet]) -> list[FeatureSet]:
+    """Statistics, and statistics with each pooling; vectors alone are compared elsewhere."""
+    return [each for each in sets if each.statistics]
+
+
+def _corrector(table: QualityTable, features: FeatureSet) -> Corrector:
+    return Corrector(
+        table.statistics,
+        table.vectors(features.vectors, features.pooling) if features.vectors else None,
+        to_root(table.labels["cer"]),
+        table.documents,
+        "lightgbm",
+    )
+
+
+def _held_out(folder: Path, model: QualityModel, late: LateInteraction | None) -> None:
+    card = model.card
+    table = read_table(folder, late if card.vectors else None)
+    vectors = table.vectors(card.vectors, card.pooling) if card.vectors else None
+    rates = model.rates(table.statistics, vectors)
+    alone = model.rates(table.statistics, None)
+    cer = table.labels["cer"]
+    inside = float(np.mean((cer >= rates.cer_low) & (cer <= rates.cer_high)))
+    rows = [
+        {"features": "as shipped", **figures(cer, rates.cer.astype(float))},
+        {"features": "its statistics alone", **figures(cer, alone.cer.astype(float))},
+    ]
+    _print(f"{folder}: {len(cer)} page variants, interval holds {inside:.0%}", rows)
+
+
+def _print(title: str, rows: list[dict[str, float | str]]) -> None:
+    print(f"\n{title}\n{'':34}" + "".join(f"{name:>12}" for name in COLUMNS))
+    for row in rows:
+        print(f"{row['features']:34}" + "".join(f"{row[name]:12.4f}" for name in COLUMNS))
+
+
+if __name__ == "__main__":
+    main()
