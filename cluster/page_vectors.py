@@ -149,7 +149,7 @@ def from_bytes(data: bytes) -> PackedVectors:
                 scales=arrays.get("scales"),
                 members=arrays.get("members"),
             )
-    except (ValueError, KeyError, OSError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInput(
             f"these are no multi-vectors of Quire's: ingest again ({error})"
         ) from error

@@ -21,6 +21,7 @@ Method = Literal["words", "late-interaction", "embedder"]
 Seen = Literal[Method, "quality"]
 STANDS_OUT = 0.6  # of the strongest cell: what joins it in a region
 MOST_REGIONS = 5
+ALIKE = 1e-6  # a page whose cells differ by less is alike everywhere
 MOST_OPACITY = 0.55
 COLOUR = (255, 138, 0)
 OUTLINE = (196, 30, 58)
@@ -158,4 +159,6 @@ def _cell_box(cell: tuple[np.intp, ...], shape: tuple[int, ...]) -> Box:
 
 def _unit(heat: np.ndarray) -> np.ndarray:
     most = float(heat.max())
-    return np.asarray(heat / most if most > 0 else heat, np.float32)
+    if most < ALIKE:
+        return np.zeros_like(heat, np.float32)
+    return np.asarray(heat / most, np.float32)

@@ -206,4 +206,4 @@ def _cells_outside(rows: int, columns: int, region: tuple[int, int, int, int]) -
     row, column, region_rows, region_columns = region
     y = ((np.arange(rows) + 0.5) / rows * region_rows).astype(int) == row
     x = ((np.arange(columns) + 0.5) / columns * region_columns).astype(int) == column
-    return ~(y[:, None] & x[None]).ravel()
+    return np.asarray(~(y[:, None] & x[None]).ravel())

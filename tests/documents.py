@@ -127,3 +127,14 @@ def make_pdf_with_bomb(path: Path) -> None:
     document = a_document(ENGLISH)
     document[0].insert_image(pymupdf.Rect(50, 200, 300, 400), stream=a_bomb())
     save(document, path)
+
+
+def a_pdf_of_places(texts: dict[str, tuple[float, float]], *, size: float = 12) -> bytes:
+    """A page with texts at places (of their first letter's foot), in shares of its sides."""
+    document = pymupdf.open()
+    page = document.new_page(width=595, height=842)
+    for text, (left, top) in texts.items():
+        font = "helv" if text.isascii() else "japan"
+        page.insert_text((left * 595, top * 842), text, fontname=font, fontsize=size)
+    data: bytes = document.tobytes()
+    return data

@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 # Letters are read by this layer, words by the next.
 LETTER_LAYER = 1
 RANDOM_TOKENS = 768
-TABLE_GAIN = 0.2
 WARM_UP_STEPS = 30
 SNAPSHOT_STEPS = 100
 
@@ -43,7 +42,7 @@ class Reader(nn.Module):
         torch.manual_seed(seed)
         self.visual = Qwen3VLVisionModel._from_config(config.vision_config)
         self.visual.patch_embed = SharedPatches()
-        self.table = nn.Parameter(codes.table.clone())
+        self.register_buffer("table", codes.table.clone())
         self.blank = nn.Parameter(functional.normalize(torch.randn(arch.CODE_DIMS), dim=0))
         self.log_scale = nn.Parameter(torch.tensor(math.log(12.0)))
         self.letters = nn.Linear(arch.VISION_HIDDEN, len(LETTERS))
@@ -62,8 +61,8 @@ class Reader(nn.Module):
         nn.init.normal_(self.letters.weight, std=0.02)
         nn.init.constant_(self.letters.bias, -3.0)
         for number, block in enumerate(self.visual.blocks):
-            # The first convolution shall see the patch itself, hardly its neighbours.
-            block.attn.proj.weight.mul_(0.5 if number else 0.05)
+            # Letters first: what neighbours show is let in as training finds it useful.
+            block.attn.proj.weight.mul_(0.05)
             block.mlp = SharedMlp(pooled=number > 0)
             first = arch.VISION_HEADS * number
             _look_at_neighbours(block.attn, self.visual.rotary_pos_emb.inv_freq, first)
@@ -83,9 +82,13 @@ class Reader(nn.Module):
         letters = self.letters(functional.layer_norm(seen[0], seen[0].shape[-1:]))
         return functional.normalize(cells[:, : arch.CODE_DIMS], dim=-1), letters.float()
 
-    def codes(self) -> Codes:
-        """The codes as they are now."""
-        return Codes(self.table.detach(), self.influence)
+    def spell(self, patches: torch.Tensor) -> torch.Tensor:
+        """Logits (patches, 36) of letters, by the lower layers without their attention."""
+        hidden = self.visual.patch_embed(patches)
+        for block in self.visual.blocks[: LETTER_LAYER + 1]:
+            hidden = hidden + block.mlp(block.norm2(hidden))
+        letters: torch.Tensor = self.letters(functional.layer_norm(hidden, hidden.shape[-1:]))
+        return letters.float()
 
     @torch.no_grad()
     def export(self) -> dict[str, torch.Tensor]:
@@ -154,13 +157,6 @@ def reading_loss(
     return loss, figures
 
 
-def spelling_loss(reader: Reader, windows: Windows) -> tuple[torch.Tensor, dict[str, float]]:
-    """The loss of letters alone, with which training begins: words would only drown it out."""
-    _, letters = reader(windows)
-    loss = letter_loss(letters, torch.from_numpy(windows.letters))
-    return loss, {"letters": loss.item()}
-
-
 def letter_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean over patches of the binary cross entropies of all letters, the doubtful left out."""
     losses = functional.binary_cross_entropy_with_logits(
@@ -169,23 +165,52 @@ def letter_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return (losses * (targets >= 0)).sum(1).mean()
 
 
+def train_spelling(
+    reader: Reader, pages: PrintedPages, letters: Letters, phase: Phase, seed: int, lr: float = 2e-3
+) -> None:
+    """Train the lower layers in place to name the letters of single patches that hold some.
+
+    A tower that starts with whole windows sees nothing but ink and paper for hundreds of steps.
+    """
+    trained = [reader.visual.patch_embed, reader.letters]
+    for block in reader.visual.blocks[: LETTER_LAYER + 1]:
+        trained += [block.norm2, block.mlp]
+    parameters = [p for module in trained for p in module.parameters()]
+    optimiser = torch.optim.AdamW(parameters, weight_decay=0.02, betas=(0.9, 0.98))
+    running = None
+    for step, windows in enumerate(batches(pages, letters, phase, seed)):
+        for group in optimiser.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / WARM_UP_STEPS, 1.1 - step / phase.steps)
+        written = (windows.letters > 0).any(1)
+        patches = np.concatenate([patchify(image) for image in windows.images])[written]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = reader.spell(torch.from_numpy(patches))
+        loss = letter_loss(logits, torch.from_numpy(windows.letters[written]))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        running = loss.item() if running is None else 0.95 * running + 0.05 * loss.item()
+        if step % 50 == 0 or step == phase.steps - 1:
+            log.info("spelling step %d of %d: loss %.3f", step, phase.steps, running)
+
+
 def train_reader(
     reader: Reader,
     pages: PrintedPages,
     letters: Letters,
     phases: Sequence[Phase],
     seed: int,
-    lr: float = 1.5e-3,
-    spelling_steps: int = 300,
+    lr: float = 2e-3,
     snapshot: Path | None = None,
 ) -> None:
-    """Train in place, first on letters alone; the learning rate falls linearly over all phases."""
+    """Train in place; the learning rate falls linearly over all phases."""
     tower = [p for p in reader.visual.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         [
             {"params": [p for p in tower if p.ndim > 1], "weight_decay": 0.02, "gain": 1.0},
             {"params": [p for p in tower if p.ndim == 1], "weight_decay": 0.0, "gain": 1.0},
-            {"params": [reader.table, reader.blank], "weight_decay": 0.0, "gain": TABLE_GAIN},
+            {"params": [reader.blank], "weight_decay": 0.0, "gain": 1.0},
             {"params": [*reader.letters.parameters()], "weight_decay": 0.0, "gain": 1.0},
             {"params": [reader.log_scale], "weight_decay": 0.0, "gain": 5.0},
         ],
@@ -199,10 +224,7 @@ def train_reader(
             for group in optimiser.param_groups:
                 group["lr"] = group["gain"] * lr * min(1.0, (step + 1) / WARM_UP_STEPS, 1.02 * left)
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                if step < spelling_steps:
-                    loss, figures = spelling_loss(reader, windows)
-                else:
-                    loss, figures = reading_loss(reader, windows, pull=2.0 * left)
+                loss, figures = reading_loss(reader, windows, pull=2.0 * left)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(reader.parameters(), 1.0)

@@ -21,7 +21,7 @@ from models.tiny_colqwen3.architecture import colqwen3_config
 from models.tiny_colqwen3.codes import Codes, letter_codes, spellings
 from models.tiny_colqwen3.letters import Letters
 from models.tiny_colqwen3.pages import PrintedPages, manual_pages, print_pages, typeset_pages
-from models.tiny_colqwen3.reader import Reader, train_reader
+from models.tiny_colqwen3.reader import Reader, train_reader, train_spelling
 from models.tiny_colqwen3.typeset import FONT_PACKAGES
 from models.tiny_colqwen3.windows import Phase
 
@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 
 MANUAL_PAGES = 2600
 TYPESET_PAGES = 1500
+SPELLING = Phase(rows=4, columns=12, batch=12, steps=1100)
 PHASES = (
-    Phase(rows=4, columns=12, batch=32, steps=2600),
-    Phase(rows=12, columns=23, batch=5, steps=350),
+    Phase(rows=4, columns=12, batch=12, steps=1500),
+    Phase(rows=12, columns=23, batch=3, steps=120),
 )
 
 
@@ -55,6 +56,7 @@ def load_reader(
     path = cache / "reader.pt"
     if not path.exists():
         letters = Letters(spellings(tokenizer))
+        train_spelling(reader, pages, letters, SPELLING, seed + 7)
         snapshot = cache / "reader.snapshot.pt"
         train_reader(reader, pages, letters, PHASES, seed, snapshot=snapshot)
         torch.save(reader.state_dict(), path)
@@ -74,7 +76,7 @@ def train(cache: Path, out: Path, seed: int) -> None:
     codes = letter_codes(tokenizer, pages.token_sets(), seed)
     reader = load_reader(cache, pages, tokenizer, codes, seed)
     log.info("reader trained after %.0f s", time.monotonic() - started)
-    model = assembly.build(tokenizer, reader.codes(), reader.export())
+    model = assembly.build(tokenizer, codes, reader.export())
     model.half().save_pretrained(out)
     assembly.colqwen3_processor(tokenizer).save_pretrained(out)
     log.info("quality %s", json.dumps(quality.measure(out, cache)))

@@ -79,14 +79,19 @@ def _batch(pages: PrintedPages, letters: Letters, phase: Phase, seed: float) -> 
 
 
 def _window(page: PrintedPage, phase: Phase, rng: random.Random) -> tuple[Grey, Floats]:
-    """A window, at any pixel, with ink in it if four tries find any; boxes relative to it."""
+    """The fullest of three windows, at any pixel; boxes relative to it."""
     height, width = phase.rows * BLOCK_PX, phase.columns * BLOCK_PX
-    for _ in range(4):
-        top = rng.randint(0, max(0, page.image.shape[0] - height))
-        left = rng.randint(0, max(0, page.image.shape[1] - width))
-        part = page.image[top : top + height, left : left + width]
-        if part.std() > 20:
-            break
+    places = [
+        (
+            rng.randint(0, max(0, page.image.shape[0] - height)),
+            rng.randint(0, max(0, page.image.shape[1] - width)),
+        )
+        for _ in range(3)
+    ]
+    top, left = max(
+        places, key=lambda at: page.image[at[0] : at[0] + height, at[1] : at[1] + width].std()
+    )
+    part = page.image[top : top + height, left : left + width]
     image = np.full((height, width), _PAPER, np.uint8)
     image[: part.shape[0], : part.shape[1]] = part
     return image, page.tokens.boxes - np.array([left, top] * 2, np.float32)
