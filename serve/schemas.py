@@ -103,12 +103,20 @@ class HitBody(BaseModel):
     metadata: dict[str, Scalar]
     scores: Scores
     expected_cer: float | None = Field(description="Errors that OCR would make, 0 to 1.")
+    verdict: Verdict | None
     snippet: str
     matches: list[tuple[int, int]] = Field(description="Character ranges within the snippet.")
     image_url: str
 
     @classmethod
-    def of(cls, rank: int, hit: Hit, snippet: str, matches: list[tuple[int, int]]) -> "HitBody":
+    def of(
+        cls,
+        rank: int,
+        hit: Hit,
+        snippet: str,
+        matches: list[tuple[int, int]],
+        settings: Settings,
+    ) -> "HitBody":
         return cls(
             rank=rank,
             page_id=hit.page_id,
@@ -127,6 +135,7 @@ class HitBody(BaseModel):
                 maxsim=hit.maxsim,
             ),
             expected_cer=hit.expected_cer,
+            verdict=_verdict(hit.expected_cer, settings),
             snippet=snippet,
             matches=matches,
             image_url=image_url(hit.page_id, hit.tenant),
@@ -156,12 +165,15 @@ class PageBody(BaseModel):
     width_px: int
     height_px: int
     expected_cer: float | None
+    verdict: Verdict | None
     image_url: str
     previous: str | None
     next: str | None
 
     @classmethod
-    def of(cls, page: Page, pages: int, matches: list[tuple[int, int]]) -> "PageBody":
+    def of(
+        cls, page: Page, pages: int, matches: list[tuple[int, int]], settings: Settings
+    ) -> "PageBody":
         def neighbour(number: int) -> str | None:
             return f"{page.doc_id}:{number}" if 1 <= number <= pages else None
 
@@ -181,6 +193,7 @@ class PageBody(BaseModel):
             width_px=page.width_px,
             height_px=page.height_px,
             expected_cer=page.expected_cer,
+            verdict=_verdict(page.expected_cer, settings),
             image_url=image_url(page_id, page.tenant),
             previous=neighbour(page.page - 1),
             next=neighbour(page.page + 1),
@@ -251,11 +264,10 @@ class PageQualityBody(BaseModel):
 
     @classmethod
     def of(cls, page: Page, found: Evidence, settings: Settings) -> "PageQualityBody":
-        cer = page.expected_cer
         return cls(
             page_id=f"{page.doc_id}:{page.page}",
-            expected_cer=cer,
-            verdict=None if cer is None else verdict(cer, settings),
+            expected_cer=page.expected_cer,
+            verdict=_verdict(page.expected_cer, settings),
             regions=[RegionBody.of(region) for region in found.regions],
             heat=[] if found.heat is None else found.heat.round(3).tolist(),
         )
@@ -346,6 +358,10 @@ class ErrorBody(BaseModel):
     """The one shape of every error."""
 
     error: Problem
+
+
+def _verdict(cer: float | None, settings: Settings) -> Verdict | None:
+    return None if cer is None else verdict(cer, settings)
 
 
 def file_name(source: str) -> str:

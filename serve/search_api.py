@@ -55,7 +55,9 @@ async def search(
         request_id=request.state.request_id,
         mode=settings.mode,
         rerank=found.rerank,
-        hits=[_hit(rank, hit, asked.text) for rank, hit in enumerate(found.hits, start=1)],
+        hits=[
+            _hit(rank, hit, asked.text, settings) for rank, hit in enumerate(found.hits, start=1)
+        ],
         took_ms={**took_ms, "total": round(sum(took_ms.values()), 1)},
     )
     # As bytes, or FastAPI would check it all once more.
@@ -73,7 +75,7 @@ async def page(
     """A page's text, its place in its document, and its neighbours."""
     doc_id, number = parse_page_id(page_id)
     found, pages = await service.page(caller.one_tenant(tenant), doc_id, number)
-    return PageBody.of(found, pages, matches(found.text, q))
+    return PageBody.of(found, pages, matches(found.text, q), service.settings)
 
 
 @routes.get("/v1/pages/{page_id}/image", response_class=Response, responses=JPEG)
@@ -124,6 +126,6 @@ def _parse(body: Any) -> SearchRequest:
         raise InvalidInput(f"the request is not JSON: {error}") from error
 
 
-def _hit(rank: int, hit: Hit, text: str) -> HitBody:
+def _hit(rank: int, hit: Hit, text: str, settings: Settings) -> HitBody:
     shown = snippet(hit.text, text, chars=SNIPPET_CHARS)
-    return HitBody.of(rank, hit, shown, matches(shown, text))
+    return HitBody.of(rank, hit, shown, matches(shown, text), settings)

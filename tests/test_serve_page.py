@@ -311,29 +311,27 @@ def test_mode_and_reranker_change_request_and_scores(tab: Tab, known: Known) -> 
     expect(page.locator(".hit [data-score=dense]").first).to_be_visible()
     expect(page.locator(".hit [data-score=text]")).to_have_count(0)
     assert tab.sent()[-1]["mode"] == "dense"
-    rerank = page.get_by_role("switch", name="Reranker")
-    if rerank.is_disabled():
-        expect(page.locator("#rerank-note")).to_have_text("This server runs no reranker.")
-        return
     assert "rerank" not in tab.sent()[-1]
-    wanted = [not rerank.is_checked(), rerank.is_checked()]
-    for on in wanted:
-        rerank.set_checked(on)
-        scores = page.locator(".hit [data-score=rerank]")
-        if on:
-            expect(scores.first).to_be_visible()
-        else:
-            expect(scores).to_have_count(0)
-        assert tab.sent()[-1]["rerank"] == ("cross-encoder" if on else "none")
+    for chosen, score in (("off", ""), ("reranker", "rerank"), ("late interaction", "maxsim")):
+        page.get_by_label("Rerank").select_option(label=chosen)
+        for name in ("rerank", "maxsim"):
+            scores = page.locator(f".hit [data-score={name}]")
+            if name == score:
+                expect(scores.first).to_be_visible(timeout=WAKE_MS)
+            else:
+                expect(scores).to_have_count(0)
+    assert [sent["rerank"] for sent in tab.sent()[-3:]] == [
+        "none", "cross-encoder", "late-interaction",
+    ]  # fmt: skip
 
 
 @in_browser
-def test_without_a_reranker_its_switch_says_so(tab: Tab) -> None:
+def test_what_the_server_does_not_run_cannot_be_chosen(tab: Tab) -> None:
     models = {"object": "list", "data": [{"id": "e", "kind": "embedder", "served": True}]}
     tab.page.route("**/v1/models", lambda route: route.fulfill(json=models))
-    tab.page.reload()
-    expect(tab.page.get_by_role("switch", name="Reranker")).to_be_disabled()
-    expect(tab.page.locator("#rerank-note")).to_be_visible()
+    tab.page.goto(f"{tab.url}/?rerank=cross-encoder")
+    expect(tab.page.locator("#rerank option:disabled")).to_have_count(2)
+    expect(tab.page.get_by_label("Rerank")).to_have_value("")
 
 
 @in_browser

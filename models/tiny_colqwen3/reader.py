@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Letters are read by this layer, words by the next.
 LETTER_LAYER = 1
+# Words soon make the lower layers forget letters unless these learn much more slowly.
+LOWER_GAIN = 0.1
 RANDOM_TOKENS = 768
 WARM_UP_STEPS = 30
 SNAPSHOT_STEPS = 100
@@ -165,6 +167,15 @@ def letter_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return (losses * (targets >= 0)).sum(1).mean()
 
 
+def _by_depth(reader: Reader) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters that letters depend on, and the others of the tower."""
+    modules = [reader.visual.patch_embed, *reader.visual.blocks[: LETTER_LAYER + 1], reader.letters]
+    lower = [p for module in modules for p in module.parameters()]
+    known = {id(p) for p in lower}
+    rest = [p for p in reader.visual.parameters() if p.requires_grad and id(p) not in known]
+    return lower, rest
+
+
 def train_spelling(
     reader: Reader, pages: PrintedPages, letters: Letters, phase: Phase, seed: int, lr: float = 2e-3
 ) -> None:
@@ -201,17 +212,17 @@ def train_reader(
     letters: Letters,
     phases: Sequence[Phase],
     seed: int,
-    lr: float = 2e-3,
+    lr: float = 1.5e-3,
     snapshot: Path | None = None,
 ) -> None:
     """Train in place; the learning rate falls linearly over all phases."""
-    tower = [p for p in reader.visual.parameters() if p.requires_grad]
+    lower, upper = _by_depth(reader)
     optimiser = torch.optim.AdamW(
         [
-            {"params": [p for p in tower if p.ndim > 1], "weight_decay": 0.02, "gain": 1.0},
-            {"params": [p for p in tower if p.ndim == 1], "weight_decay": 0.0, "gain": 1.0},
+            {"params": lower, "weight_decay": 0.0, "gain": LOWER_GAIN},
+            {"params": [p for p in upper if p.ndim > 1], "weight_decay": 0.02, "gain": 1.0},
+            {"params": [p for p in upper if p.ndim == 1], "weight_decay": 0.0, "gain": 1.0},
             {"params": [reader.blank], "weight_decay": 0.0, "gain": 1.0},
-            {"params": [*reader.letters.parameters()], "weight_decay": 0.0, "gain": 1.0},
             {"params": [reader.log_scale], "weight_decay": 0.0, "gain": 5.0},
         ],
         betas=(0.9, 0.98),

@@ -2,11 +2,11 @@
 
 const LISTS = { tags: "tag", documents: "doc" };
 const SINGLES = {
-  text: "q", mode: "mode", rerank: "rerank", after: "after", before: "before",
+  text: "q", mode: "mode", rerank: "rerank", after: "after", before: "before", cer: "cer", sort: "sort",
   page: "page", tenant: "tenant", view: "view",
 };
 
-/** {view, page, tenant, text, mode, rerank, tags, documents: [doc_id], after, before} */
+/** {view, page, tenant, text, mode, rerank, tags, documents: [doc_id], after, before, cer, sort} */
 export function readAddress() {
   const parameters = new URLSearchParams(location.search);
   const place = {};

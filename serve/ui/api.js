@@ -106,6 +106,16 @@ export function getPage(pageId, { tenant = "", q = "", signal } = {}) {
   return getJson(`v1/pages/${encodeURIComponent(pageId)}?${parameters({ tenant, q })}`, { signal });
 }
 
+/** Where on a page the words of a query are. */
+export function getEvidence(pageId, { tenant = "", q, signal }) {
+  return getJson(`v1/pages/${encodeURIComponent(pageId)}/evidence?${parameters({ tenant, q })}`, { signal });
+}
+
+/** What makes a page hard to read for OCR. */
+export function getQuality(pageId, { tenant = "", signal }) {
+  return getJson(`v1/pages/${encodeURIComponent(pageId)}/quality?${parameters({ tenant })}`, { signal });
+}
+
 /** Bytes of a page's image; `url` as a hit or a page gives it. */
 export async function getImage(url, widthPx, signal) {
   const path = `${url}${url.includes("?") ? "&" : "?"}width=${widthPx}`;

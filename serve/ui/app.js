@@ -200,7 +200,7 @@ async function watchReadiness() {
 async function learnServer() {
   try {
     const models = (await listModels()).data;
-    form.setReranker(models.some(({ kind, served }) => kind === "reranker" && served));
+    form.setKinds(new Set(models.filter(({ served }) => served).map(({ kind }) => kind)));
     count = (await listDocuments({ limit: 1 })).total;
     if (results.kind === "start") results.set("start", { count });
   } catch (error) {

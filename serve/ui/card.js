@@ -7,7 +7,7 @@ import { documentName, fileBeside } from "./naming.js";
 
 const WIDTH_PX = 320;
 const LEAST = 0.001; // of a score; what is less is not told apart
-export const SCORES = ["rerank", "fused", "dense", "text"]; // the last one to rank goes first
+export const SCORES = ["maxsim", "rerank", "fused", "dense", "text"]; // the last one to rank goes first
 
 /** Scores as a list of terms; the one that ranked stands out, missing ones are left out. */
 export function scoreList(scores) {
@@ -25,6 +25,14 @@ function scoreTitle(name, score) {
 function formatScore(score) {
   if (Math.abs(score) < LEAST) return `< ${formatNumber(LEAST)}`;
   return formatNumber(score, { maximumSignificantDigits: 3, minimumSignificantDigits: 2 });
+}
+
+/** How well OCR would read a page, where that was predicted. */
+export function qualityBadge({ expected_cer: cer, verdict }) {
+  if (typeof cer !== "number") return null;
+  const percent = formatNumber(cer, { style: "percent", maximumFractionDigits: 0 });
+  return el("span", { class: "quality", "data-verdict": verdict, title: t("qualityHelp", percent) },
+    `OCR: ${t(`verdict_${verdict.replace(" ", "_")}`)}`);
 }
 
 /** `address`: what the page's own address is; `open`, `addTag`, `onlyDocument`: what buttons do. */
@@ -54,6 +62,7 @@ export function hitCard(hit, { address, open, addTag, onlyDocument, signal }) {
       el("p", { class: "snippet" }, marked(hit.snippet ?? "", hit.matches)),
       el("div", { class: "hit-foot" },
         tags.length ? el("ul", { class: "tags", "aria-label": t("tags") }, tags) : null,
+        qualityBadge(hit),
         scoreList(hit.scores))));
 }
 

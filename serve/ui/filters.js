@@ -1,4 +1,4 @@
-/** Filters by document, tag and date: a panel to choose them, chips to see and drop them. */
+/** Filters by document, tag, date and expected OCR errors, and the order: a panel, and chips. */
 
 import { getDocument, listDocuments } from "./api.js";
 import { explain } from "./dialogs.js";
@@ -8,6 +8,7 @@ import { documentName } from "./naming.js";
 
 const LISTED = 100;
 const TYPING_S = 0.25;
+const FIELDS = ["after", "before", "cer", "sort"]; // one value each
 
 /** A day's first moment where the person is, as UTC; `days` later. */
 function startOf(day, days = 0) {
@@ -50,10 +51,10 @@ export function createFilters({ search }) {
       const name = names.get(docId) ?? docId.slice(0, 8);
       chips.push(chip(name, t("removeFilter", name), () => setDocuments(flip(documents, docId))));
     }
-    for (const side of ["after", "before"]) {
-      const input = byId(`filter-${side}`);
+    for (const name of FIELDS) {
+      const input = byId(`filter-${name}`);
       if (!input.value) continue;
-      const text = `${t(side)} ${input.value}`;
+      const text = chipText(name, input);
       const remove = () => {
         input.value = "";
         change();
@@ -62,6 +63,12 @@ export function createFilters({ search }) {
     }
     byId("chips").replaceChildren(...chips);
     byId("chips").hidden = chips.length === 0;
+  }
+
+  function chipText(name, input) {
+    if (name === "cer") return t("cerChip", input.value);
+    if (name === "sort") return input.selectedOptions[0].textContent;
+    return `${t(name)} ${input.value}`;
   }
 
   function choice(text, checked, flipped, title = text) {
@@ -147,12 +154,12 @@ export function createFilters({ search }) {
     byId("filter-tag").value = "";
     if (tag && !tags.includes(tag)) setTags([...tags, tag]);
   });
-  for (const side of ["after", "before"]) byId(`filter-${side}`).addEventListener("change", change);
+  for (const name of FIELDS) byId(`filter-${name}`).addEventListener("change", change);
 
   function clear() {
     tags = [];
     documents = [];
-    for (const side of ["after", "before"]) byId(`filter-${side}`).value = "";
+    for (const name of FIELDS) byId(`filter-${name}`).value = "";
   }
 
   byId("filter-clear").addEventListener("click", () => {
@@ -164,7 +171,7 @@ export function createFilters({ search }) {
   return {
     learn,
     value: () => ({
-      tags, documents, after: byId("filter-after").value, before: byId("filter-before").value,
+      tags, documents, ...Object.fromEntries(FIELDS.map((name) => [name, byId(`filter-${name}`).value])),
     }),
     any: () => byId("chips").childElementCount > 0,
     clear: () => byId("filter-clear").click(),
@@ -177,17 +184,17 @@ export function createFilters({ search }) {
     restore(place) {
       clear();
       ({ tags, documents } = place);
-      byId("filter-after").value = place.after;
-      byId("filter-before").value = place.before;
+      for (const name of FIELDS) byId(`filter-${name}`).value = place[name];
       show();
       nameUnknown();
     },
     /** As a search wants them; `before` includes its day. */
     toRequest() {
-      const { after, before } = this.value();
+      const { after, before, cer } = this.value();
       return {
         tags, doc_ids: documents,
         after: after ? startOf(after) : null, before: before ? startOf(before, 1) : null,
+        max_cer: cer === "" ? null : Math.min(100, Math.max(0, Number(cer))) / 100,
       };
     },
   };

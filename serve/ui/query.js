@@ -1,4 +1,4 @@
-/** The search box: words, a screenshot, or both, and the switches for mode and reranker. */
+/** The search box: words, a screenshot, or both, and the choices of mode and reranking. */
 
 import { byId, el, iconButton } from "./element.js";
 import { onLanguage, t } from "./language.js";
@@ -28,10 +28,9 @@ export function createQueryForm({ search }) {
   const rerank = byId("rerank");
   const modes = [...document.querySelectorAll("input[name=mode]")];
   const chosen = { mode: "", rerank: "" }; // empty: the server's default, sent as nothing
-  const defaults = { mode: "hybrid", rerank: "cross-encoder" }; // Quire's own, until the server shows its
+  let usualMode = "hybrid"; // Quire's own, until the server shows its
   let image = null;
   let objectUrl = "";
-  let reranker = true;
 
   function showMode(mode) {
     for (const radio of modes) radio.checked = radio.value === mode;
@@ -69,12 +68,16 @@ export function createQueryForm({ search }) {
     search();
   }
 
-  function setReranker(served) {
-    reranker = served;
-    rerank.disabled = !served;
-    byId("rerank-note").hidden = served;
-    if (!served) chosen.rerank = "";
-    if (!served) rerank.checked = false;
+  function setKinds(kinds) {
+    for (const option of rerank.options) {
+      option.disabled = option.dataset.needs !== undefined && !kinds.has(option.dataset.needs);
+    }
+    setRerank(chosen.rerank);
+  }
+
+  function setRerank(wanted) {
+    const option = [...rerank.options].find(({ value, disabled }) => value === wanted && !disabled);
+    chosen.rerank = rerank.value = option ? wanted : "";
   }
 
   byId("query").addEventListener("submit", (event) => {
@@ -88,7 +91,7 @@ export function createQueryForm({ search }) {
     });
   }
   rerank.addEventListener("change", () => {
-    chosen.rerank = rerank.checked ? "cross-encoder" : "none";
+    chosen.rerank = rerank.value;
     search({ quietly: true });
   });
   byId("choose-image").addEventListener("click", () => byId("image-file").click());
@@ -97,11 +100,11 @@ export function createQueryForm({ search }) {
     target.value = "";
   });
   onLanguage(showImage);
-  showMode(defaults.mode);
+  showMode(usualMode);
 
   return {
     setImage,
-    setReranker,
+    setKinds,
     value: () => ({ text: text.value.trim(), image, ...chosen }),
     focus() {
       text.focus();
@@ -112,17 +115,13 @@ export function createQueryForm({ search }) {
       text.value = place.text;
       image = place.image ?? null;
       chosen.mode = modes.some(({ value }) => value === place.mode) ? place.mode : "";
-      chosen.rerank = reranker ? place.rerank : "";
-      showMode(chosen.mode || defaults.mode);
-      rerank.checked = reranker && (chosen.rerank || defaults.rerank) !== "none";
+      setRerank(place.rerank);
+      showMode(chosen.mode || usualMode);
       showImage();
     },
     /** Show what the server did where nothing was chosen. */
     showUsed(used) {
-      if (!chosen.mode) showMode((defaults.mode = used.mode));
-      if (chosen.rerank) return;
-      defaults.rerank = used.rerank;
-      rerank.checked = used.rerank !== "none";
+      if (!chosen.mode) showMode((usualMode = used.mode));
     },
   };
 }

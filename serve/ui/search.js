@@ -29,6 +29,8 @@ export function createSearch({ form, filters, results, remember, count }) {
     if (query.text) request.text = query.text;
     if (query.mode) request.mode = query.mode;
     if (query.rerank) request.rerank = query.rerank;
+    const { sort } = filters.value();
+    if (sort) request.sort = sort;
     return request;
   }
 

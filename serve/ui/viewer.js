@@ -1,12 +1,13 @@
 /** One page, large, with its text beside it. */
 
-import { getImage, getOriginal, getPage, imageUrl } from "./api.js";
+import { getEvidence, getImage, getOriginal, getPage, getQuality, imageUrl } from "./api.js";
 import { announce, explain, toast } from "./dialogs.js";
 import { byId, el, iconButton, marked } from "./element.js";
 import { loadImage } from "./images.js";
 import { onLanguage, t } from "./language.js";
 import { documentName, fileBeside } from "./naming.js";
-import { scoreList } from "./card.js";
+import { qualityBadge, scoreList } from "./card.js";
+import { drawEvidence, layOver } from "./evidence.js";
 
 const STEP_PX = 400; // widths asked for, so that few sizes are made
 const WIDEST_PX = 2000;
@@ -32,6 +33,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
   let loading = new AbortController();
   let steps = Promise.resolve();
   let parts = {};
+  let overlay = ""; // "evidence", "quality" or nothing
 
   function build() {
     const button = (name, label, click) => iconButton(name, t(label), click);
@@ -45,10 +47,15 @@ export function createViewer({ moved, closed, similar, neighbour }) {
       text: el("div", { class: "page-text" }),
       scores: el("div"),
       matches: el("span", { class: "note" }),
+      canvas: el("canvas", { class: "evidence", hidden: true }),
+      seen: el("p", { class: "note", role: "status" }),
+      evidence: button("evidence", "showEvidence", () => toggle("evidence")),
+      quality: button("quality", "showQuality", () => toggle("quality")),
     };
     parts.sheet = el("div", {
       class: "sheet", tabindex: "0", role: "region", autofocus: true, "aria-label": t("pageImage"),
-    }, el("div", { class: "paper" }, parts.image), el("p", { class: "sheet-note" }));
+    }, el("div", { class: "paper" }, parts.image, parts.canvas),
+    el("p", { class: "sheet-note" }));
     parts.zoom = button("zoom", "zoom", zoom);
     parts.zoom.setAttribute("aria-pressed", "false");
     dialog.replaceChildren(
@@ -56,6 +63,8 @@ export function createViewer({ moved, closed, similar, neighbour }) {
         el("div", { class: "viewer-name" }, parts.title, parts.where),
         el("div", { class: "pager" }, parts.previous, parts.count, parts.next),
         el("div", { class: "tools" },
+          parts.evidence,
+          parts.quality,
           parts.zoom,
           button("similar", "similarPages", findSimilar),
           button("download", "downloadOriginal", () => shown && download(shown)),
@@ -65,10 +74,12 @@ export function createViewer({ moved, closed, similar, neighbour }) {
         el("section", { class: "side", "aria-label": t("pageText"), tabindex: "0" },
           el("div", { class: "side-head" },
             el("h3", {}, t("pageText")), parts.matches, button("copy", "copyText", copyText)),
+          parts.seen,
           parts.scores,
           parts.text)),
       el("div", { class: "unseen live", role: "status" }));
     parts.image.addEventListener("click", zoom);
+    new ResizeObserver(() => layOver(parts.canvas, parts.image)).observe(parts.image);
   }
 
   async function show(pageId, { tenant = "", q = "", scores = null, replace = false } = {}) {
@@ -86,6 +97,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
       if (signal.aborted) return;
       fill(replace);
       showImage(shown.image_url || imageUrl(pageId, tenant), signal);
+      showOverlay(signal);
     } catch (error) {
       fail(error);
     }
@@ -121,7 +133,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
     parts.image.width = shown.width_px;
     parts.image.height = shown.height_px;
     parts.image.alt = t("imageOfPage", shown.page, shown.source);
-    parts.scores.replaceChildren(scores ? scoreList(scores) : "");
+    parts.scores.replaceChildren(qualityBadge(shown) ?? "", scores ? scoreList(scores) : "");
     parts.matches.textContent = asked.q ? t("matchCount", (shown.matches ?? []).length) : "";
     const text = shown.text.trim() ? marked(shown.text, shown.matches) : el("p", { class: "note" }, t("noText"));
     parts.text.replaceChildren(text);
@@ -130,6 +142,42 @@ export function createViewer({ moved, closed, similar, neighbour }) {
     parts.text.querySelector("mark")?.scrollIntoView({ block: "nearest" });
     announce(`${parts.title.textContent}, ${parts.count.textContent}`);
     moved(shown, { replace });
+  }
+
+  function toggle(wanted) {
+    overlay = overlay === wanted ? "" : wanted;
+    if (shown) showOverlay(loading.signal);
+  }
+
+  /** Draw what was asked for over the page; a model that sleeps takes its time to wake. */
+  async function showOverlay(signal) {
+    if (overlay === "evidence" && !asked.q) overlay = "";
+    for (const name of ["evidence", "quality"]) {
+      parts[name].setAttribute("aria-pressed", String(overlay === name));
+    }
+    parts.evidence.disabled = !asked.q;
+    parts.canvas.hidden = true;
+    parts.seen.textContent = overlay ? t("looking") : "";
+    if (!overlay) return;
+    const wanted = overlay;
+    const { pageId, tenant, q } = asked;
+    try {
+      const found = wanted === "evidence"
+        ? await getEvidence(pageId, { tenant, q, signal })
+        : await getQuality(pageId, { tenant, signal });
+      if (signal.aborted || overlay !== wanted || pageId !== asked.pageId) return;
+      drawEvidence(parts.canvas, found, { width: shown.width_px, height: shown.height_px });
+      parts.canvas.hidden = false;
+      layOver(parts.canvas, parts.image);
+      const kind = wanted === "quality" ? "seenQuality" : `seen_${found.method}`;
+      parts.seen.textContent = t(found.regions.length ? kind : "seenNothing");
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      overlay = "";
+      parts[wanted].setAttribute("aria-pressed", "false");
+      const { title, text } = explain(error);
+      parts.seen.textContent = `${title} ${text}`;
+    }
   }
 
   function widthPx() {
@@ -180,6 +228,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
   const keys = {
     ArrowLeft: () => step("previous"), ArrowRight: () => step("next"),
     j: () => stepHit(1), k: () => stepHit(-1), z: zoom,
+    e: () => asked.q && toggle("evidence"), o: () => toggle("quality"),
   };
   dialog.addEventListener("keydown", (event) => {
     const modified = event.ctrlKey || event.metaKey || event.altKey;
@@ -189,6 +238,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
   });
   dialog.addEventListener("close", () => {
     loading.abort();
+    overlay = "";
     dialog.classList.remove("large");
     const page = shown;
     shown = null;
