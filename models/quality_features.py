@@ -24,6 +24,7 @@ SKEW_POINTS = 12_000
 LETTER_PX = (4, 120)  # least and most height of a letter
 TOUCHING = 2.6  # a piece so many times wider than the typical letter is several that touch
 MOST_EVEN, LEVELS = 1.2, 127  # brightness against the paper's, and the steps it is split by
+DARK_GROUND = 0.4  # of the paper's brightness
 EIGHT = np.ones((3, 3), bool)
 
 Values = dict[str, float]
@@ -37,6 +38,9 @@ class Split:
     even: np.ndarray
     ink: np.ndarray
     paper_level: np.ndarray  # float32, of each PAPER_CELL_PX square
+    counts: np.ndarray  # of each grey value, int[256]
+    threshold: int  # the one that splits the whole page best, where `ink` is split locally
+    separability: float
 
 
 def image_statistics(gray: np.ndarray) -> Values:
@@ -75,13 +79,15 @@ def _split(gray: np.ndarray) -> Split:
     cells = np.asarray(Image.fromarray(gray).reduce(PAPER_CELL_PX), np.float32)
     level = ndimage.maximum_filter(cells, PAPER_REACH_CELLS)
     level = ndimage.uniform_filter(ndimage.minimum_filter(level, PAPER_REACH_CELLS), 5)
-    level = np.maximum(level, 12)
+    # What is far darker than the paper lies beside it: the scanner's lid, a table.
+    level = np.maximum(level, max(12.0, DARK_GROUND * float(np.quantile(level, 0.95))))
     size = (gray.shape[1], gray.shape[0])
     paper = np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BILINEAR))
     even = np.minimum(gray / paper, MOST_EVEN).astype(np.float32)
     levels = (even * (LEVELS / MOST_EVEN)).astype(np.uint8)
     threshold, _ = otsu(np.bincount(levels.ravel(), minlength=LEVELS + 1))
-    return Split(gray, even, levels <= threshold, level)
+    counts = np.bincount(gray.ravel(), minlength=256)
+    return Split(gray, even, levels <= threshold, level, counts, *otsu(counts))
 
 
 def otsu(counts: np.ndarray) -> tuple[int, float]:
@@ -103,24 +109,19 @@ def otsu(counts: np.ndarray) -> tuple[int, float]:
 
 def _tones(page: Split) -> Values:
     """Grey values: what ink and paper look like, and whether they are two things at all."""
-    counts = np.bincount(page.gray.ravel(), minlength=256)
-    share = counts / counts.sum()
-    threshold, separability = otsu(counts)
+    share = page.counts / page.counts.sum()
     cumulated = np.cumsum(share)
     low, middle, high = (float(np.searchsorted(cumulated, at)) for at in (0.02, 0.5, 0.98))
     ink_share = float(page.ink.mean())
     ink = page.gray[page.ink] if ink_share else np.zeros(1, np.uint8)
-    # Tesseract itself splits by one threshold for the whole page.
-    differs = np.mean((page.gray <= threshold) != page.ink)
     seen = share[share > 0]
     return {
         "black": low,
         "gray": middle,
         "white": high,
         "tone_range": high - low,
-        "separability": separability,
-        "otsu_level": float(threshold),
-        "split_disagreement": float(differs) / (ink_share + 0.01),
+        "separability": page.separability,
+        "otsu_level": float(page.threshold),
         "ink_share": ink_share,
         "ink_tone": float(ink.mean()),
         "ink_spread": float(ink.std()),
@@ -260,7 +261,12 @@ def _letters(page: Split, shrink: int) -> Values:
     box = np.maximum(tall * broad, 1)
     total = max(1.0, float(area.sum()))
     holes = _holes(page.ink, count)
+    of_letters = np.zeros(count + 1, bool)
+    of_letters[1:] = letter
+    at_letters = of_letters[labels]
+    tones = page.gray[at_letters] if letter.any() else np.zeros(1, np.uint8)
     return {
+        **_global_split(page, at_letters, tones),
         "letter_height": typical * shrink,
         "letter_height_median": float(np.median(tall)) * shrink,
         "letter_height_low": float(np.quantile(tall, 0.1)) * shrink,
@@ -280,6 +286,23 @@ def _letters(page: Split, shrink: int) -> Values:
         "dots": float(np.log1p(float((area <= 2).sum()) / letters)),
         "large_ink": float(area[height > 2.6 * typical].sum()) / total,
         "holes": holes / letters,
+    }
+
+
+def _global_split(page: Split, at_letters: np.ndarray, tones: np.ndarray) -> Values:
+    """Letters that one threshold for the whole page loses, and paper that it blackens.
+
+    Tesseract splits in this way, so it cannot read them.
+    """
+    black = int(page.counts[: page.threshold + 1].sum())
+    kept = int((tones <= page.threshold).sum())
+    ink_below = int((page.gray[page.ink] <= page.threshold).sum())
+    return {
+        "letter_tone": float(tones.mean()),
+        "letter_tone_spread": float(tones.std()),
+        "lost_letters": 1 - kept / tones.size,
+        "blackened": (black - ink_below) / (tones.size + 1),
+        "letter_contrast": float((1 - page.even[at_letters]).mean()) if tones.size > 1 else 0.0,
     }
 
 

@@ -36,7 +36,7 @@ def save_colpali(folder: Path) -> Path:
         extra_special_tokens={"image_token": "<image>"},
     )
     images = SiglipImageProcessor(size={"height": 56, "width": 56})
-    images.image_seq_length = 16
+    images.image_seq_length = 16  # type: ignore[attr-defined]
     processor = PaliGemmaProcessor(images, fast)
     vocabulary = len(processor.tokenizer)
     config = PaliGemmaConfig(
@@ -62,7 +62,7 @@ def save_colpali(folder: Path) -> Path:
             "pad_token_id": 0,
         },
         projection_dim=48,
-        image_token_id=processor.image_token_id,
+        image_token_index=processor.image_token_id,
     )
     torch.manual_seed(0)
     return _save(ColPali(config), processor, folder)

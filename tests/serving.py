@@ -40,7 +40,8 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("serving")
     library, store = folder / "library", folder / "store"
     write_library(library)
-    quire("ingest", str(library), "--store", str(store), "--tag", "demo", "--json")
+    extras = ("--multi-vectors", "int8", "--quality", "on")
+    quire("ingest", str(library), "--store", str(store), "--tag", "demo", "--json", *extras)
     return library, store
 
 

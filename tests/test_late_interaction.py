@@ -31,6 +31,7 @@ from models.options import LateInteractionOptions
 from models.pooling import merge_tokens, pool_tokens
 from models.registry import ModelSpec, registry
 from models.scoring import maxsim, similarities
+from models.visuals import Picture
 from tests import late
 from tests.checkpoints import picture
 
@@ -63,7 +64,7 @@ def unit(rows: int, dimension: int = 128, seed: int = 0) -> np.ndarray:
 
 def test_every_vector_has_its_cell_and_unit_length(model: ColPaliModel, family: str) -> None:
     _, dimension, width = FAMILIES[Path(family).name]
-    pages = [Image.fromarray(picture(1, 200, 150)), picture(2, 300, 420)]
+    pages: list[Picture] = [Image.fromarray(picture(1, 200, 150)), picture(2, 300, 420)]
     found = model.embed_images(pages, hidden=True)
     for page in found:
         rows, columns = page.grid
@@ -135,7 +136,7 @@ def test_an_adapter_loads_on_its_pinned_base(
     torch.manual_seed(1)
     tuned = get_peft_model(plain, lora)
     adapter = tmp_path / "adapter"
-    tuned.save_pretrained(adapter)
+    tuned.save_pretrained(str(adapter))
     config = json.loads((adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"]
     spec = ModelSpec(

@@ -38,6 +38,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 JOB_MS = 90_000
+WAKE_MS = 90_000  # of a model that starts with its first request
 EVIL = "<img src=x onerror=document.title='owned'>"
 TAG = "page-test"
 
@@ -467,6 +468,58 @@ def test_no_hits_and_no_documents_say_what_to_do(tab: Tab) -> None:
     expect(page.locator("#results code")).to_have_text("quire ingest ./pdfs")
     page.get_by_role("button", name="Add documents").click()
     expect(page.locator("#documents")).to_contain_text("Nothing is indexed yet")
+
+
+# --- evidence and quality ---------------------------------------------------------------------
+
+
+@in_browser
+def test_evidence_is_drawn_over_the_page(tab: Tab, known: Known) -> None:
+    page = tab.page
+    tab.search(" ".join(known.words))
+    page.locator(".hit-link").first.click()
+    expect(page.locator("#viewer")).to_have_attribute("data-state", "ready")
+    expect(page.locator("canvas.evidence")).to_be_hidden()
+    toggle = page.get_by_role("button", name="Show why this page was found")
+    toggle.click()
+    expect(page.locator("canvas.evidence")).to_be_visible()
+    expect(page.locator(".side")).to_contain_text("Marked: the words of your query.")
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    image = page.locator(".paper img").bounding_box()
+    drawn = page.locator("canvas.evidence").bounding_box()
+    assert image and drawn
+    assert all(abs(image[side] - drawn[side]) <= 1 for side in ("x", "y", "width", "height"))
+    marked = page.locator("canvas.evidence").evaluate(
+        "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)"
+        ".data.filter((value, at) => at % 4 === 3 && value > 0).length"
+    )
+    assert marked > 0
+    page.keyboard.press("e")
+    expect(page.locator("canvas.evidence")).to_be_hidden()
+
+
+@in_browser
+def test_badge_filter_order_and_overlay_of_quality(tab: Tab, known: Known) -> None:
+    page = tab.page
+    tab.search(" ".join(known.words))
+    badges = page.locator(".hit .quality")
+    expect(badges.first).to_contain_text(re.compile("OCR: (good|rescan|by hand)"))
+    page.get_by_role("button", name="Filters", exact=True).click()
+    page.get_by_label("errors, at most").fill("100")
+    page.get_by_label("errors, at most").press("Tab")
+    expect(page.locator("#chips")).to_contain_text("OCR errors ≤ 100 %")
+    expect(badges.first).to_be_visible()
+    page.get_by_label("Order").select_option(label="hardest to read first")
+    expect(page.locator("#chips")).to_contain_text("hardest to read first")
+    sent = tab.sent()[-1]
+    assert (sent["filters"]["max_cer"], sent["sort"]) == (1, "hard-first")
+    page.reload()
+    expect(page.locator("#chips .chip")).to_have_count(2)
+    page.locator(".hit-link").first.click()
+    page.get_by_role("button", name="Show what is hard to read").click()
+    told = re.compile("Marked: what is expected|Nothing stands out")
+    expect(page.locator(".side")).to_contain_text(told, timeout=WAKE_MS)
+    expect(page.locator("canvas.evidence")).to_be_visible()
 
 
 # --- documents ---------------------------------------------------------------------------------

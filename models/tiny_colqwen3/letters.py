@@ -15,7 +15,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PATCH_PX = 16
 _NARROW, _WIDE = "fijlrt.,:;'|!()[]1", "mw"
 # A letter whose middle is this near to a patch may be seen in it or not.
-_DOUBT_PX = 5.0
+_DOUBT_PX = np.float32(5)
 
 
 class Letters:
@@ -49,7 +49,7 @@ class Letters:
         entry = self._firsts[tokens.tokens][owner] + nth
         letters, boxes = self._letters[entry], tokens.boxes[owner]
         across = boxes[:, 0] + self._places[entry] * (boxes[:, 2] - boxes[:, 0])
-        down = (boxes[:, 1] + boxes[:, 3]) / 2
+        down = (boxes[:, 1] + boxes[:, 3]) / np.float32(2)
         out = np.zeros((rows * columns, len(LETTERS)), np.int8)
         for shift in (-_DOUBT_PX, _DOUBT_PX):
             _mark(out, across + shift, down, letters, rows, columns, -1)

@@ -58,7 +58,7 @@ class PageReader:
         mask = self._processor.get_image_mask(inputs)[0]
         vectors = self._model(**inputs)[0][mask]
         words, boxes = word_boxes(page, rows * BLOCK_PX, columns * BLOCK_PX)
-        return SeenPage(vectors, rows, columns, words, boxes / BLOCK_PX)
+        return SeenPage(vectors, rows, columns, words, boxes / np.float32(BLOCK_PX))
 
     @torch.inference_mode()
     def ask(self, query: str) -> torch.Tensor:
@@ -73,7 +73,9 @@ class PageReader:
         return vectors
 
 
-def measure(checkpoint: Path, cache: Path, seed: int = 0) -> dict[str, dict[str, float]]:
+def measure(
+    checkpoint: Path, cache: Path, max_pages: int = 500, seed: int = 0
+) -> dict[str, dict[str, float]]:
     """Retrieval by MaxSim alone, words pointed at, and seconds a page on one thread."""
     rng = random.Random(seed)
     reader = PageReader(checkpoint)
@@ -81,7 +83,7 @@ def measure(checkpoint: Path, cache: Path, seed: int = 0) -> dict[str, dict[str,
     queries: list[str] = []
     gold: list[int] = []
     started = time.perf_counter()
-    for pdf in held_out_pdfs(cache):
+    for pdf in held_out_pdfs(cache, max_pages):
         with pymupdf.open(pdf) as document:
             for page in document.pages():
                 query = keyword_query(tidy(page.get_text()), rng)
@@ -169,9 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path(__file__).parent)
     parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads")
+    parser.add_argument("--max-pages", type=int, default=500)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps(measure(args.checkpoint, args.cache), indent=2))
+    print(json.dumps(measure(args.checkpoint, args.cache, args.max_pages), indent=2))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ SNAPSHOT_STEPS = 100
 class Reader(nn.Module):
     """Vision tower, codes that it points to, and the code of an empty cell."""
 
+    table: torch.Tensor
+    influence: torch.Tensor
+
     def __init__(self, config: Qwen3VLConfig, codes: Codes, seed: int) -> None:
         super().__init__()
         torch.manual_seed(seed)

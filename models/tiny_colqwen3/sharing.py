@@ -29,7 +29,8 @@ class SharedPatches(nn.Module):
         self.filters = nn.Conv2d(1, CHANNELS, PLACES, stride=PLACES)
         with torch.no_grad():
             self.filters.weight.copy_(_cosines(CHANNELS)[:, None])
-            self.filters.bias.copy_(-self.filters.weight.sum((1, 2, 3)))  # white paper is zero
+            white = self.filters.weight.sum((1, 2, 3))
+        self.filters.bias = nn.Parameter(-white)  # white paper is zero
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.filters(patches.view(-1, 1, _PATCH_PX, _PATCH_PX)).flatten(1)
@@ -67,24 +68,21 @@ class SharedMlp(nn.Module):
                 self.gather.weight.copy_(same.repeat_interleave(PLACES**2, dim=1))
             nn.init.normal_(self.own_out.weight, std=0.3 * _OWN_UNITS**-0.5)
             for layer in (self.spread, self.own_in, self.own_out):
-                nn.init.zeros_(layer.bias)
+                layer.bias = nn.Parameter(torch.zeros(len(layer.weight)))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         maps = hidden.view(-1, CHANNELS, PLACES, PLACES)
         shared = functional.gelu(self.spread(maps), approximate="tanh")
-        shared = self.gather(shared.flatten(1) if self._pooled() else shared)
+        shared = self.gather(shared.flatten(1) if isinstance(self.gather, nn.Linear) else shared)
         own = self.own_out(functional.gelu(self.own_in(hidden), approximate="tanh"))
         out: torch.Tensor = shared.flatten(1).view_as(hidden) + own
         return out
-
-    def _pooled(self) -> bool:
-        return isinstance(self.gather, nn.Linear)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The weights of the same MLP under the names of Qwen3-VL."""
         shared_in, shared_bias = _written_out(self.spread, CHANNELS)
         shared_out = self.gather.weight
-        if not self._pooled():
+        if isinstance(self.gather, nn.Conv2d):
             shared_out, _ = _written_out(self.gather, _SHARED_UNITS)
         return {
             "linear_fc1.weight": torch.cat([shared_in, self.own_in.weight]),
