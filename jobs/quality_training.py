@@ -22,7 +22,7 @@ from jobs.quality_fit import (
 )
 from jobs.quality_table import QualityTable, read_table
 from models.protocols import LateInteraction
-from models.quality_model import QualityCard, Source, save_model, to_rate, to_root
+from models.quality_model import QualityCard, Source, save_model, to_root
 
 POOLINGS = ("mean", "max", "concat", "attention")
 SOURCES: tuple[Source, ...] = ("vectors", "hidden")
@@ -220,13 +220,13 @@ def _interval(table: QualityTable) -> tuple[float, float]:
 
     Source: Y. Romano et al., "Conformalized quantile regression", arXiv:1905.03222, with folds.
     """
-    root, cer = to_root(table.labels["cer"]), table.labels["cer"]
-    low, high = np.zeros(len(cer)), np.zeros(len(cer))
+    root = to_root(table.labels["cer"])
+    low, high = np.zeros(len(root)), np.zeros(len(root))
     for seen, left in folds(table.documents, 3):
         for out, quantile in ((low, LOW), (high, HIGH)):
             model = fit(table.statistics[seen], root[seen], "lightgbm", quantile=quantile)
-            out[left] = to_rate(np.asarray(model.predict(table.statistics[left])))
-    beyond = np.maximum(low - cer, cer - high)
+            out[left] = model.predict(table.statistics[left])
+    beyond = np.maximum(low - root, root - high)
     widen = float(np.quantile(beyond, HIGH - LOW))
     return round(widen, 4), float(np.mean(beyond <= widen))
 

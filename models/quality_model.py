@@ -49,7 +49,7 @@ class QualityCard:
     late_interaction_revision: str = ""
     correction: float = 0.0  # share of the second regressor's word that counts
     interval: float = 0.8  # how many of the true error rates lie within the interval
-    widen: float = 0.0  # what the interval needs on either side to be that sure, on held-out pages
+    widen: float = 0.0  # of roots, what either end needs for the interval to be that sure
     version: str = "1"
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -73,21 +73,21 @@ class QualityModel:
 
     def rates(self, statistics: np.ndarray, vectors: np.ndarray | None) -> QualityRates:
         """statistics float[pages, names], pooled vectors float[pages, d] → error rates."""
-        found = {target: self._rate(target, statistics, vectors) for target in TARGETS}
-        widen = self.card.widen
+        root = {target: self._root(target, statistics, vectors) for target in TARGETS}
+        cer, widen = to_rate(root["cer"]), self.card.widen
         return QualityRates(
-            cer=found["cer"],
-            cer_low=np.clip(np.minimum(found["cer_low"] - widen, found["cer"]), 0, 1),
-            cer_high=np.clip(np.maximum(found["cer_high"] + widen, found["cer"]), 0, 1),
-            wer=found["wer"],
+            cer=cer,
+            cer_low=np.minimum(to_rate(root["cer_low"] - widen), cer),
+            cer_high=np.maximum(to_rate(root["cer_high"] + widen), cer),
+            wer=to_rate(root["wer"]),
         )
 
-    def _rate(self, target: str, statistics: np.ndarray, vectors: np.ndarray | None) -> np.ndarray:
+    def _root(self, target: str, statistics: np.ndarray, vectors: np.ndarray | None) -> np.ndarray:
         root = np.asarray(self._parts[target].predict(statistics))
         correction = f"{target.partition('_')[0]}+vectors"  # the interval moves with its middle
         if vectors is not None and correction in self._parts:
             root = root + self.card.correction * self._parts[correction].predict(vectors)
-        return to_rate(root)
+        return np.asarray(root)
 
 
 def to_rate(root: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def load_model(folder: Path) -> QualityModel:
         data = _bytes(folder / Path(name).name)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ModelUnavailable(f"{folder / name} was altered: train the predictor again")
-        parts[part] = _lightgbm(data) if suffix == "txt" else _svr(data, folder / name)
+        parts[part] = _Trees(data) if suffix == "txt" else _svr(data, folder / name)
     if missing := set(TARGETS) - set(parts):
         raise ModelUnavailable(f"{folder} has no model for {', '.join(sorted(missing))}")
     return QualityModel(card, parts)
@@ -170,14 +170,19 @@ def _bytes(file: Path) -> bytes:
         raise ModelUnavailable(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _lightgbm(data: bytes) -> Regressor:
-    import lightgbm
+class _Trees:
+    """LightGBM on one thread: a page is a small input, and others need the cores."""
 
-    try:
-        booster = lightgbm.Booster(model_str=data.decode("ascii"), params={"num_threads": 1})
-    except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
-        raise ModelUnavailable(f"a LightGBM model cannot be read: {error}") from error
-    return booster
+    def __init__(self, data: bytes) -> None:
+        import lightgbm
+
+        try:
+            self._booster = lightgbm.Booster(model_str=data.decode("ascii"))
+        except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
+            raise ModelUnavailable(f"a LightGBM model cannot be read: {error}") from error
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        return np.asarray(self._booster.predict(features, num_threads=1))
 
 
 def _svr(data: bytes, file: Path) -> Regressor:

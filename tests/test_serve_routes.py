@@ -267,6 +267,104 @@ def test_a_page_and_its_image(client: httpx.Client) -> None:
     assert problem(client.get("/v1/pages/nonsense")) == (400, "invalid_input")
 
 
+# Late interaction, evidence, quality
+
+
+def test_late_interaction_orders_by_maxsim_and_keeps_every_score(client: httpx.Client) -> None:
+    found = search(client, text="cracked seat tube", rerank="late-interaction", rerank_k=15)
+    assert found["rerank"] == "late-interaction"
+    scores = [hit["scores"] for hit in found["hits"]]
+    ranked = [each["maxsim"] for each in scores]
+    assert None not in ranked and ranked == sorted(ranked, reverse=True)
+    assert all(each["fused"] is not None and each["rerank"] is None for each in scores)
+    plain = search(client, text="cracked seat tube", rerank="none", top_k=15)["hits"]
+    assert {hit["page_id"] for hit in found["hits"]} <= {hit["page_id"] for hit in plain}
+    assert all(hit["scores"]["maxsim"] is None for hit in plain)
+
+
+def test_late_interaction_by_screenshot(client: httpx.Client, screenshot: bytes) -> None:
+    hits = search(client, image=data_url(screenshot), rerank="late-interaction")["hits"]
+    wanted = search(client, text="cracked seat tube", top_k=1)["hits"][0]["page_id"]
+    assert hits[0]["page_id"] == wanted
+
+
+def test_evidence_by_every_method(client: httpx.Client) -> None:
+    hit = search(client, text="cracked seat tube", top_k=1)["hits"][0]
+    url = f"/v1/pages/{hit['page_id']}/evidence"
+    for method, used in (
+        ("auto", "words"),
+        ("words", "words"),
+        ("late-interaction", "late-interaction"),
+        ("embedder", "embedder"),
+    ):
+        asked = {"q": "cracked seat tube", "method": method}
+        found = client.get(url, params=asked).json()
+        assert (found["method"], found["page_id"]) == (used, hit["page_id"])
+        assert found["regions"]
+        for region in found["regions"]:
+            left, top, right, bottom = region["box"]
+            assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+            assert 0 < region["score"] <= 1
+        assert (found["heat"] is None) == (used == "words")
+    assert {"cracked", "seat", "tube"} <= {
+        region["text"].lower()
+        for region in client.get(url, params={"q": "cracked seat tube"}).json()["regions"]
+    }
+    unsaid = client.get(url, params={"q": "qqzzyx"}).json()
+    assert unsaid["method"] == "late-interaction"  # no word of it stands there
+    png = client.get(url, params={"q": "seat", "format": "png", "width": 300})
+    assert png.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(png.content)).size[0] == 300
+    assert problem(client.get(url)) == (400, "invalid_input")
+    assert problem(client.get(url, params={"q": "x", "method": "guess"}))[0] == 400
+    assert problem(client.get(f"/v1/pages/{'0' * 32}:1/evidence", params={"q": "x"}))[0] == 404
+
+
+def test_quality_of_pictures_and_of_pages(client: httpx.Client, screenshot: bytes) -> None:
+    page = Image.open(io.BytesIO(screenshot)).convert("L")
+    out = io.BytesIO()
+    small = page.resize((page.width // 4, page.height // 4))
+    small.resize(page.size).save(out, "PNG")
+    images = [data_url(screenshot), data_url(out.getvalue())]
+    answer = client.post("/v1/quality", json={"images": images}).json()
+    assert answer["engine"].startswith("tesseract")
+    clear, blurred = answer["predictions"]
+    assert clear["cer"] < blurred["cer"]
+    for each in (clear, blurred):
+        assert 0 <= each["cer_low"] <= each["cer"] <= each["cer_high"] <= 1
+        assert each["verdict"] in ("read", "rescan", "by hand")
+    form = client.post("/v1/quality", files={"images": ("a.png", screenshot, "image/png")})
+    assert form.json()["predictions"][0] == clear
+    for body in ({"images": []}, {"images": ["http://127.0.0.1/a.png"]}, {"images": "x"}, {}):
+        assert problem(client.post("/v1/quality", json=body)) == (400, "invalid_input")
+    assert problem(client.post("/v1/quality", content=b"x")) == (400, "invalid_input")
+
+    hit = search(client, text="cracked seat tube", top_k=1)["hits"][0]
+    assert 0 <= hit["expected_cer"] <= 1 and hit["verdict"]
+    own = client.get(f"/v1/pages/{hit['page_id']}/quality").json()
+    assert own["expected_cer"] == hit["expected_cer"] and own["heat"]
+    png = client.get(f"/v1/pages/{hit['page_id']}/quality", params={"format": "png"})
+    assert Image.open(io.BytesIO(png.content)).format == "PNG"
+
+
+def test_quality_filters_and_orders(client: httpx.Client) -> None:
+    def cers(**body: Any) -> list[float]:
+        hits = search(client, text="frame", top_k=50, rerank="none", **body)["hits"]
+        return [hit["expected_cer"] for hit in hits]
+
+    everything = cers()
+    middle = sorted(everything)[len(everything) // 2]
+    at_most = cers(filters={"max_cer": middle})
+    assert at_most and max(at_most) <= middle + 1e-6 and len(at_most) < len(everything)
+    assert min(cers(filters={"min_cer": middle})) >= middle - 1e-6
+    assert cers(sort="easy-first") == sorted(everything)
+    assert cers(sort="hard-first") == sorted(everything, reverse=True)
+    assert problem(client.post("/v1/search", json={"text": "x", "filters": {"max_cer": 2}})) == (
+        400,
+        "invalid_input",
+    )
+
+
 # Documents and jobs
 
 
@@ -476,7 +574,8 @@ def test_another_site_cannot_speak_through_the_browser(client: httpx.Client) -> 
 def test_health_readiness_metrics_and_ids(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
     ready = client.get("/readyz").json()
-    assert ready["checks"] == {"store": "ok", "embedder": "ok", "reranker": "ok"}
+    parts = ("store", "embedder", "reranker", "late interaction", "quality")
+    assert ready["checks"] == dict.fromkeys(parts, "ok")
     mine = client.get("/healthz", headers={"X-Request-Id": "order-66"})
     assert mine.headers["x-request-id"] == "order-66"
     search(client, text="frame", rerank="cross-encoder")
