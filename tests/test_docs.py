@@ -20,7 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "docs" / "grafana" / "quire.json"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "serving.md", ROOT / "docs" / "architecture.md")
 SERVING = ROOT / "docs" / "serving.md"
-SCALED = ("router", "embedder_replicas", "reranker_replicas")
+SCALED = (
+    "router",
+    "embedder_replicas",
+    "reranker_replicas",
+    "late_interaction_replicas",
+    "quality_replicas",
+)
 # Read at a running service; ours are those of Metrics.
 RAY_METRICS = {
     "ray_serve_deployment_replica_healthy",
@@ -173,8 +179,9 @@ def test_the_table_of_scaling_has_every_field_and_its_default() -> None:
         for field, shown in listed.items():
             value = getattr(scaling, field, None)
             if isinstance(value, int | float):
-                part = re.search(rf"{name.partition('_')[0]} ([\d.]+)", shown)
-                assert float(part[1] if part else shown) == value, f"{name}.{field}"
+                called = name.removesuffix("_replicas").replace("_", " ")
+                part = re.search(rf"{called} ([\d.]+)", shown) or re.match(r"([\d.]+)", shown)
+                assert part and float(part[1]) == value, f"{name}.{field}"
     assert fields <= set(listed)
 
 

@@ -139,6 +139,8 @@ def test_every_route_to_somebody_elses_document_is_closed(tenants: dict[str, Ten
         urls = [
             ("GET", f"/v1/pages/{page}"),
             ("GET", f"/v1/pages/{page}/image"),
+            ("GET", f"/v1/pages/{page}/evidence"),
+            ("GET", f"/v1/pages/{page}/quality"),
             ("GET", f"/v1/documents/{target.doc_id}"),
             ("GET", f"/v1/documents/{target.doc_id}/original"),
             ("POST", f"/v1/documents/{target.doc_id}/reindex"),
@@ -147,7 +149,7 @@ def test_every_route_to_somebody_elses_document_is_closed(tenants: dict[str, Ten
             ("GET", f"/v1/jobs/{target.job_id}/events"),
         ]
         for (method, url), tenant in product(urls, (None, thief, victim, "", f"{victim} ")):
-            params = {} if tenant is None else {"tenant": tenant}
+            params = {"q": "plan"} if tenant is None else {"q": "plan", "tenant": tenant}
             response = client.request(method, url, params=params)
             assert response.status_code in (403, 404), (method, url, tenant)
             assert b"secret" not in response.content
