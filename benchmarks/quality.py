@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -83,7 +84,7 @@ def _unseen_kinds(table: QualityTable) -> None:
         if len(test) < LEAST_ROWS_OF_A_KIND:
             continue
         train = np.flatnonzero(kinds != kind)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for each in _few(feature_sets(table)):
             said = to_rate(_corrector(table, each).predict(train, test)).astype(float)
             rows.append({"features": str(each), **figures(table.labels["cer"][test], said)})
@@ -113,14 +114,14 @@ def _held_out(folder: Path, model: QualityModel, late: LateInteraction | None) -
     alone = model.rates(table.statistics, None)
     cer = table.labels["cer"]
     inside = float(np.mean((cer >= rates.cer_low) & (cer <= rates.cer_high)))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"features": "as shipped", **figures(cer, rates.cer.astype(float))},
         {"features": "its statistics alone", **figures(cer, alone.cer.astype(float))},
     ]
     _print(f"{folder}: {len(cer)} page variants, interval holds {inside:.0%}", rows)
 
 
-def _print(title: str, rows: list[dict[str, float | str]]) -> None:
+def _print(title: str, rows: list[dict[str, Any]]) -> None:
     print(f"\n{title}\n{'':34}" + "".join(f"{name:>12}" for name in COLUMNS))
     for row in rows:
         print(f"{row['features']:34}" + "".join(f"{row[name]:12.4f}" for name in COLUMNS))

@@ -138,9 +138,6 @@ def _bars(axes: Any, rows: list[tuple[str, float]], colour: str) -> None:
 
 
 def _png(figure: Any) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     file = io.BytesIO()
-    FigureCanvasAgg(figure)
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()

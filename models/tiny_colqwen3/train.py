@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 MANUAL_PAGES = 2600
 TYPESET_PAGES = 1500
-SPELLING = Phase(rows=4, columns=12, batch=12, steps=1100)
+SPELLING = Phase(rows=4, columns=12, batch=12, steps=2300)
 PHASES = (
-    Phase(rows=4, columns=12, batch=12, steps=1500),
+    Phase(rows=4, columns=12, batch=12, steps=1700),
     Phase(rows=12, columns=23, batch=3, steps=120),
 )
 
