@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 from cluster.settings import load_settings
 from jobs.quality_fit import Corrector, FeatureSet, figures
 from jobs.quality_table import QualityTable, read_table
-from jobs.quality_training import TrainRequest, compare, feature_sets
+from jobs.quality_training import TrainRequest, base_models, compare, feature_sets, pooled
 from models.colpali import ColPaliModel
 from models.options import LateInteractionOptions
 from models.protocols import LateInteraction
 from models.quality_features import image_statistics
-from models.quality_model import QualityModel, load_model, to_rate, to_root
+from models.quality_model import QualityModel, load_model, to_rate
 from models.quality_predictor import SHIPPED_FOLDER
 
 COLUMNS = ("mae", "of_mean", "rmse", "spearman", "auroc", "calibration")
@@ -78,6 +78,7 @@ def kind_of(source: str) -> str:
 
 
 def _unseen_kinds(table: QualityTable) -> None:
+    base = base_models(table, "cer", "lightgbm")
     kinds = np.array([kind_of(source) for source in table.sources])
     for kind in sorted(set(kinds)):
         test = np.flatnonzero(kinds == kind)
@@ -85,25 +86,23 @@ def _unseen_kinds(table: QualityTable) -> None:
             continue
         train = np.flatnonzero(kinds != kind)
         rows: list[dict[str, Any]] = []
+        true = table.labels["cer"][test]
+        rows.append(
+            {"features": "the mean of the others", **figures(true, _mean(table, train, test))}
+        )
         for each in _few(feature_sets(table)):
-            said = to_rate(_corrector(table, each).predict(train, test)).astype(float)
-            rows.append({"features": str(each), **figures(table.labels["cer"][test], said)})
+            said = to_rate(Corrector(base, pooled(table, each)).predict(train, test)).astype(float)
+            rows.append({"features": str(each), **figures(true, said)})
         _print(f"unseen kind: {kind} ({len(test)} page variants)", rows)
+
+
+def _mean(table: QualityTable, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    return np.full(len(test), table.labels["cer"][train].mean())
 
 
 def _few(sets: Iterable[FeatureSet]) -> list[FeatureSet]:
     """Statistics, and statistics with each pooling; vectors alone are compared elsewhere."""
     return [each for each in sets if each.statistics]
-
-
-def _corrector(table: QualityTable, features: FeatureSet) -> Corrector:
-    return Corrector(
-        table.statistics,
-        table.vectors(features.vectors, features.pooling) if features.vectors else None,
-        to_root(table.labels["cer"]),
-        table.documents,
-        "lightgbm",
-    )
 
 
 def _held_out(folder: Path, model: QualityModel, late: LateInteraction | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.quality_model import Regressor, Source, to_rate, to_root
+from models.quality_model import Regressor, Source, to_rate
 
 Regression = Literal["lightgbm", "svr"]
 FOLDS = 5
@@ -115,33 +115,61 @@ def unseen(
     return out
 
 
-@dataclass(frozen=True)
-class Corrector:
-    """A regressor on statistics, and one on vectors for what the first leaves unexplained."""
+class BaseModels:
+    """Regressors on statistics, and their errors on documents they have not seen; fitted once."""
 
-    statistics: np.ndarray
-    vectors: np.ndarray | None
-    root: np.ndarray
-    documents: np.ndarray
-    regression: Regression
+    def __init__(
+        self,
+        statistics: np.ndarray,
+        root: np.ndarray,
+        documents: np.ndarray,
+        regression: Regression,
+    ) -> None:
+        self.statistics, self.root = statistics, root
+        self.documents, self.regression = documents, regression
+        self._fitted: dict[bytes, Regressor] = {}
+        self._errors: dict[bytes, np.ndarray] = {}
 
-    def base(self, train: np.ndarray) -> Regressor:
-        return fit(self.statistics[train], self.root[train], self.regression)
+    def fitted(self, train: np.ndarray) -> Regressor:
+        """The regressor that learnt from these rows."""
+        key = train.tobytes()
+        if key not in self._fitted:
+            self._fitted[key] = fit(self.statistics[train], self.root[train], self.regression)
+        return self._fitted[key]
 
-    def correction(self, train: np.ndarray) -> Regressor:
-        """Learns from errors on documents that the base had not seen: those it will make."""
-        assert self.vectors is not None  # noqa: S101 - for the type checker
-        said = unseen(
-            lambda seen, left: np.asarray(
-                self.base(train[seen]).predict(self.statistics[train[left]])
-            ),
-            self.documents[train],
-            INNER_FOLDS,
-        )
-        return fit(self.vectors[train], self.root[train] - said, self.regression, wide=True)
+    def errors(self, train: np.ndarray) -> np.ndarray:
+        """What it leaves unexplained of each of these rows when the row's document is left out."""
+        key = train.tobytes()
+        if key not in self._errors:
+            said = unseen(
+                lambda seen, left: self.predict(train[seen], train[left]),
+                self.documents[train],
+                INNER_FOLDS,
+            )
+            self._errors[key] = self.root[train] - said
+        return self._errors[key]
 
     def predict(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        root = np.asarray(self.base(train).predict(self.statistics[test]))
+        return np.asarray(self.fitted(train).predict(self.statistics[test]))
+
+
+@dataclass(frozen=True)
+class Corrector:
+    """A regressor on statistics, corrected from vectors where there are any."""
+
+    base: BaseModels
+    vectors: np.ndarray | None
+
+    def correction(self, train: np.ndarray) -> Regressor:
+        """Learns the errors that the base makes on documents it has not seen: those to come."""
+        if self.vectors is None:
+            raise ValueError("nothing to correct from")
+        errors = self.base.errors(train)
+        return fit(self.vectors[train], errors, self.base.regression, wide=True)
+
+    def predict(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Roots of the error rates of `test`, learnt from `train`."""
+        root = self.base.predict(train, test)
         if self.vectors is not None:
             correction = self.correction(train).predict(self.vectors[test])
             root = root + CORRECTION * np.asarray(correction)
@@ -173,22 +201,18 @@ def figures(true: np.ndarray, said: np.ndarray) -> dict[str, float]:
     }
 
 
-def try_out(
-    statistics: np.ndarray | None,
-    vectors: np.ndarray | None,
-    rates: np.ndarray,
-    documents: np.ndarray,
-    regression: Regression,
-) -> np.ndarray:
+def try_out(base: BaseModels, vectors: np.ndarray | None, *, statistics: bool = True) -> np.ndarray:
     """Rates that a feature set says of documents that it has not seen, float64[n]."""
-    root = to_root(rates)
-    if statistics is None:
-        assert vectors is not None  # noqa: S101 - for the type checker
+    if statistics:
+        said = unseen(Corrector(base, vectors).predict, base.documents)
+    elif vectors is None:
+        raise ValueError("no features")
+    else:
+        wide = vectors
 
         def alone(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-            model = fit(vectors[train], root[train], regression, wide=True)
-            return np.asarray(model.predict(vectors[test]))
+            model = fit(wide[train], base.root[train], base.regression, wide=True)
+            return np.asarray(model.predict(wide[test]))
 
-        return to_rate(unseen(alone, documents)).astype(float)
-    corrector = Corrector(statistics, vectors, root, documents, regression)
-    return to_rate(unseen(corrector.predict, documents)).astype(float)
+        said = unseen(alone, base.documents)
+    return to_rate(said).astype(float)

@@ -9,8 +9,10 @@ import numpy as np
 
 from cluster.errors import InvalidInput
 from jobs.quality_fit import (
+    CORRECTION,
     HIGH,
     LOW,
+    BaseModels,
     Corrector,
     FeatureSet,
     Regression,
@@ -83,18 +85,25 @@ def compare(table: QualityTable, request: TrainRequest) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"features": "the mean of all labels", **figures(cer, np.full(len(cer), cer.mean()))}
     ]
+    base = base_models(table, "cer", request.regression)
     for each in feature_sets(table) if request.compare else [FeatureSet(True)]:
-        said = try_out(
-            table.statistics if each.statistics else None,
-            table.vectors(each.vectors, each.pooling) if each.vectors else None,
-            cer,
-            table.documents,
-            request.regression,
-        )
-        width = table.vectors(each.vectors, each.pooling).shape[1] if each.vectors else 0
+        vectors = pooled(table, each)
+        said = try_out(base, vectors, statistics=each.statistics)
+        width = 0 if vectors is None else vectors.shape[1]
         width += len(table.names) if each.statistics else 0
         rows.append({"features": str(each), "width": width, **figures(cer, said)})
     return rows
+
+
+def base_models(table: QualityTable, target: str, regression: Regression) -> BaseModels:
+    """Regressors on a table's statistics for "cer" or "wer"."""
+    root = to_root(table.labels[target])
+    return BaseModels(table.statistics, root, table.documents, regression)
+
+
+def pooled(table: QualityTable, features: FeatureSet) -> np.ndarray | None:
+    """The vectors of a feature set, float32[n, d]; None where it has none."""
+    return table.vectors(features.vectors, features.pooling) if features.vectors else None
 
 
 def remarks(comparison: list[dict[str, Any]]) -> list[str]:
@@ -150,20 +159,17 @@ def train(
     comparison: list[dict[str, Any]],
 ) -> TrainReport:
     """Fit on all rows, after trying on unseen documents; save, and say how good it was."""
-    vectors = table.vectors(chosen.vectors, chosen.pooling) if chosen.vectors else None
+    vectors = pooled(table, chosen)
     everything = np.arange(len(table))
     parts: dict[str, Any] = {}
     targets, said = {}, {}
     for target in ("cer", "wer"):
-        rate = table.labels[target]
-        corrector = Corrector(
-            table.statistics, vectors, to_root(rate), table.documents, request.regression
-        )
-        said[target] = try_out(table.statistics, vectors, rate, table.documents, request.regression)
-        targets[target] = figures(rate, said[target])
-        parts[target] = corrector.base(everything)
+        base = base_models(table, target, request.regression)
+        said[target] = try_out(base, vectors)
+        targets[target] = figures(table.labels[target], said[target])
+        parts[target] = base.fitted(everything)
         if vectors is not None:
-            parts[f"{target}+vectors"] = corrector.correction(everything)
+            parts[f"{target}+vectors"] = Corrector(base, vectors).correction(everything)
     root = to_root(table.labels["cer"])
     for name, quantile in (("cer_low", LOW), ("cer_high", HIGH)):
         parts[name] = fit(table.statistics, root, request.regression, quantile=quantile)
@@ -178,7 +184,7 @@ def train(
         pooling=chosen.pooling,
         late_interaction=table.model[0] if chosen.vectors else "",
         late_interaction_revision=table.model[1] if chosen.vectors else "",
-        correction=_correction_share() if chosen.vectors else 0.0,
+        correction=CORRECTION if chosen.vectors else 0.0,
         interval=round(HIGH - LOW, 3),
         widen=widen,
         version=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -207,12 +213,6 @@ def train(
         said=said["cer"].tolist(),
         importance=_importance(parts["cer"], table.names),
     )
-
-
-def _correction_share() -> float:
-    from jobs.quality_fit import CORRECTION
-
-    return CORRECTION
 
 
 def _interval(table: QualityTable) -> tuple[float, float]:
