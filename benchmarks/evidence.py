@@ -55,7 +55,7 @@ def main() -> None:
     hits: dict[str, list[bool]] = {}
     chances = []
     for page, jpeg, words in rendered(make_pages(args.pages, seed=0)):
-        chances.append(_area(page.place))
+        chances.append(area(page.place))
         found = {
             "words": of_words(matched_words(words, page.question)),
             "embedder (quire-tiny)": of_states(
@@ -122,6 +122,7 @@ def late_evidence(model: ColPaliModel, page: Page, jpeg: bytes, tiles: int) -> E
 
 
 def is_hit(evidence: Evidence, page: Page) -> bool:
+    """Whether the middle of the strongest region lies on what was asked for."""
     if not evidence.regions:
         return False
     left, top, right, bottom = evidence.regions[0].box
@@ -135,7 +136,8 @@ def _widened(place: Box) -> Box:
     return left - HALF_CELL, top - HALF_CELL, right + HALF_CELL, bottom + HALF_CELL
 
 
-def _area(place: Box) -> float:
+def area(place: Box) -> float:
+    """The share of a page that counts as on a place: what chance would hit."""
     left, top, right, bottom = _widened(place)
     return (right - left) * (bottom - top)
 

@@ -21,6 +21,8 @@ Method = Literal["words", "late-interaction", "embedder"]
 Seen = Literal[Method, "quality"]
 STANDS_OUT = 0.6  # of the strongest cell: what joins it in a region
 MOST_REGIONS = 5
+STRIP = (1, 5)  # rows and columns of cells in which the words of a phrase are looked for
+NEAR = 1.5  # of a line's height: how far apart words of one region may stand
 ALIKE = 1e-6  # a page whose cells differ by less is alike everywhere
 MOST_OPACITY = 0.55
 COLOUR = (255, 138, 0)
@@ -50,19 +52,33 @@ class Evidence:
 
 
 def of_words(words: Sequence[PageWord]) -> Evidence:
-    """What was matched, as it stands; all words count the same."""
-    return Evidence("words", [Region(word.box, 1.0, word.text) for word in words])
+    """What was matched: neighbours on a line are one region; it counts by its different words."""
+    runs: list[list[PageWord]] = []
+    for word in words:
+        if runs and _is_next(runs[-1][-1], word):
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    most = max((_kinds(run) for run in runs), default=1)
+    regions = [
+        Region(_around(run), _kinds(run) / most, " ".join(word.text for word in run))
+        for run in runs
+    ]
+    return Evidence("words", sorted(regions, key=lambda region: -region.score))
 
 
 def of_tokens(tokens: Sequence[str], similarities: np.ndarray, tiles: Sequence[Tile]) -> Evidence:
     """Late interaction: similarities float32[T, N] of query tokens to cells.
 
-    A token counts by how far its best cell stands out from the page, so that one which is
-    everywhere alike says nothing: heat = Σ max(0, s − mean of s over the page)².
+    heat = the MaxSim that a strip of cells around each cell would score by itself: Σ over tokens of
+    the largest max(0, s − mean of s over the page) within the strip. A token that is everywhere
+    alike says nothing, and the words of a phrase, which stand beside each other, add up. On
+    made-up pages (benchmarks/evidence.py) the strongest strip lies on the phrase for 81 % of
+    questions, the strongest cell for 27 %.
     """
     maps = np.stack([_painted(row, tiles) for row in similarities])
     excess = np.maximum(0, maps - maps.mean(axis=(1, 2), keepdims=True))
-    heat = _unit((excess**2).sum(axis=0))
+    heat = _unit(ndimage.maximum_filter(excess, size=(1, *STRIP)).sum(axis=0))
     each = [
         Region(
             _cell_box(np.unravel_index(int(found.argmax()), found.shape), found.shape),
@@ -145,6 +161,25 @@ def _regions(heat: np.ndarray) -> list[Region]:
         )
         found.append(Region(box, score))
     return sorted(found, key=lambda region: -region.score)[:MOST_REGIONS]
+
+
+def _is_next(word: PageWord, other: PageWord) -> bool:
+    """Whether a word stands right behind another one on its line."""
+    (left, top, right, bottom), (start, upper, _, lower) = word.box, other.box
+    height = bottom - top
+    on_line = min(bottom, lower) - max(top, upper) > height / 2
+    return on_line and left <= start and start - right < NEAR * height
+
+
+def _around(words: Sequence[PageWord]) -> Box:
+    sides = np.array([word.box for word in words])
+    left, top = sides[:, :2].min(axis=0).tolist()
+    right, bottom = sides[:, 2:].max(axis=0).tolist()
+    return left, top, right, bottom
+
+
+def _kinds(words: Sequence[PageWord]) -> int:
+    return len({word.text.lower() for word in words})
 
 
 def _cell_box(cell: tuple[np.intp, ...], shape: tuple[int, ...]) -> Box:

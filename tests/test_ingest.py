@@ -310,6 +310,8 @@ def index(again, **options):
 settings = load_settings(store="quire-data")
 with ray_session(settings), open_store(settings) as store:
     index(again=False, chunk_chars=200, chunk_overlap=20)
+    for _ in range(2):
+        index(again=False, chunk_chars=200, chunk_overlap=20, multi_vectors="binary")
     index(again=True, max_image_pixels=600_000)
     print(store.forget(store.documents()[0]))
     index(again=True)
@@ -317,7 +319,10 @@ with ray_session(settings), open_store(settings) as store:
 
 
 def test_indexed_again_nothing_of_before_is_left(tmp_path: Path) -> None:
-    """Fewer chunks a page, a page that now fails, and a document that was deleted meanwhile."""
+    """Fewer chunks a page, a page that now fails, and a document that was deleted meanwhile.
+
+    Multi-vectors that are wanted later are made later, once.
+    """
     lines = "\n".join(f"line {n} of the report on bridges" for n in range(40))
     pages = a_document(lines, lines, lines)
     photo = make.png(Image.new("L", (1200, 1200)))
@@ -331,8 +336,9 @@ def test_indexed_again_nothing_of_before_is_left(tmp_path: Path) -> None:
         check=True,
         timeout=TIMEOUT_S,
     )
-    first, again, rows, deleted = map(json.loads, done.stdout.splitlines())
-    assert first == ["indexed", "", [], [["", [1, 2, 3]]]]
+    first, more, same, again, rows, deleted = map(json.loads, done.stdout.splitlines())
+    assert first == more == ["indexed", "", [], [["", [1, 2, 3]]]]
+    assert same[0] == "unchanged"
     assert again[:3] == ["indexed", "", [3]]
     ((error, present),) = again[3]
     assert "page 3: too_many_pixels" in error and present == [1, 2]

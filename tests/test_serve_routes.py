@@ -306,10 +306,8 @@ def test_evidence_by_every_method(client: httpx.Client) -> None:
             assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
             assert 0 < region["score"] <= 1
         assert (found["heat"] is None) == (used == "words")
-    assert {"cracked", "seat", "tube"} <= {
-        region["text"].lower()
-        for region in client.get(url, params={"q": "cracked seat tube"}).json()["regions"]
-    }
+    strongest = client.get(url, params={"q": "cracked seat tube"}).json()["regions"][0]
+    assert "seat tube" in strongest["text"].lower() and strongest["score"] == 1
     unsaid = client.get(url, params={"q": "qqzzyx"}).json()
     assert unsaid["method"] == "late-interaction"  # no word of it stands there
     png = client.get(url, params={"q": "seat", "format": "png", "width": 300})
