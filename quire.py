@@ -561,8 +561,12 @@ def train_quality(
     if json_:
         print(json.dumps(as_json(report), indent=1))
         return
-    columns = ("features", "mae", "of_mean", "rmse", "spearman", "auroc", "calibration")
-    print_rows(report.comparison, False, empty="", columns=columns)
+    columns = ("features", "mae", "of_mean", "spearman", "auroc", "calibration")
+    rows = [
+        {name: row[name] if name == "features" else f"{row[name]:.3f}" for name in columns}
+        for row in report.comparison
+    ]
+    print_rows(rows, False, empty="")
     for remark in report.remarks:
         print(remark)
     print(f"predictor: {into}   report: {page}")

@@ -27,7 +27,6 @@ SOURCES = ("vectors", "hidden")
 POOLED: tuple[PagePooling, ...] = ("mean", "max", "std", "attention")  # "concat" is made of them
 CONCATENATED = ("mean", "max", "std")
 SCHEMA = pa.schema([("id", pa.string()), ("values", pa.list_(pa.float32()))])
-LEAST_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class FeatureCache:
 def read_table(folder: Path, late_interaction: LateInteraction | None) -> QualityTable:
     """Read labels and measure what has not been measured yet.
 
-    Raises NotFound without labels, InvalidInput where they are too few or of several engines.
+    Raises NotFound without labels, InvalidInput where they are of several engines.
     """
     store = LabelStore(folder)
     store.require()
@@ -106,11 +105,6 @@ def read_table(folder: Path, late_interaction: LateInteraction | None) -> Qualit
     engines = {(row["engine"], row["engine_version"]) for row in rows}
     if len(engines) > 1:
         raise InvalidInput(f"{folder} has labels of {len(engines)} engines: one folder for each")
-    if len(rows) < LEAST_ROWS or len({row["document"] for row in rows}) < LEAST_ROWS // 4:
-        raise InvalidInput(
-            f"{folder} has labels of {len(rows)} page variants; at least {LEAST_ROWS} of "
-            f"{LEAST_ROWS // 4} documents are needed: label more, or more variants"
-        )
     statistics = FeatureCache(folder / "features" / f"statistics-{FEATURES_VERSION}")
     spec = late_interaction.spec if late_interaction else None
     model = (spec.name, spec.revision) if spec else ("", "")

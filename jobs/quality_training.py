@@ -26,6 +26,7 @@ from jobs.quality_table import QualityTable, read_table
 from models.protocols import LateInteraction
 from models.quality_model import QualityCard, Source, save_model, to_root
 
+LEAST_ROWS, LEAST_DOCUMENTS = 40, 10
 POOLINGS = ("mean", "max", "concat", "attention")
 SOURCES: tuple[Source, ...] = ("vectors", "hidden")
 
@@ -65,9 +66,19 @@ def run(request: TrainRequest, late_interaction: LateInteraction | None) -> Trai
     Raises NotFound or InvalidInput for labels that cannot be used.
     """
     table = read_table(request.labels, late_interaction)
+    _check_enough(table)
     comparison = compare(table, request)
     chosen = _choice(table, request, comparison)
     return train(table, request, chosen, comparison)
+
+
+def _check_enough(table: QualityTable) -> None:
+    documents = len(np.unique(table.documents))
+    if len(table) < LEAST_ROWS or documents < LEAST_DOCUMENTS:
+        raise InvalidInput(
+            f"there are labels of {len(table)} page variants of {documents} documents; at least "
+            f"{LEAST_ROWS} of {LEAST_DOCUMENTS} are needed: label more documents, or more variants"
+        )
 
 
 def feature_sets(table: QualityTable) -> list[FeatureSet]:

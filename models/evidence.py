@@ -19,7 +19,7 @@ from cluster.page_words import PageWord
 
 Method = Literal["words", "late-interaction", "embedder"]
 Seen = Literal[Method, "quality"]
-STANDS_OUT = 0.6  # of the strongest cell: what joins it in a region
+STANDS_OUT = 0.8  # of the strongest cell: what joins it in a region
 MOST_REGIONS = 5
 STRIP = (1, 5)  # rows and columns of cells in which the words of a phrase are looked for
 NEAR = 1.5  # of a line's height: how far apart words of one region may stand
@@ -72,9 +72,8 @@ def of_tokens(tokens: Sequence[str], similarities: np.ndarray, tiles: Sequence[T
 
     heat = the MaxSim that a strip of cells around each cell would score by itself: Σ over tokens of
     the largest max(0, s − mean of s over the page) within the strip. A token that is everywhere
-    alike says nothing, and the words of a phrase, which stand beside each other, add up. On
-    made-up pages (benchmarks/evidence.py) the strongest strip lies on the phrase for 81 % of
-    questions, the strongest cell for 27 %.
+    alike says nothing, and the words of a phrase, which stand beside each other, add up.
+    (benchmarks/evidence.py measures where the strongest region falls.)
     """
     maps = np.stack([_painted(row, tiles) for row in similarities])
     excess = np.maximum(0, maps - maps.mean(axis=(1, 2), keepdims=True))
