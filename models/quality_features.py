@@ -3,7 +3,7 @@
 Lengths are px of the image as given. A page is made even first (its paper's brightness divided
 out), then split into ink and paper; letters are the connected pieces of ink of a letter's size.
 What only tells kinds of documents apart (the shape of the page, how much is on it) is left out on
-purpose: it helps on kinds that were learnt from and misleads on others. About 50 ms for a page of
+purpose: it helps on kinds that were learnt from and misleads on others. About 70 ms for a page of
 one megapixel on one core.
 """
 

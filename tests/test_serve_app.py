@@ -28,9 +28,11 @@ def test_each_deployment_scales_by_its_own_settings() -> None:
     settings = load_settings(
         embedder_replicas={"min_replicas": 0, "max_replicas": 4, "gpus": 0.5, "cpus": 2},
         reranker_replicas={"max_replicas": 3, "target_ongoing_requests": 1, "downscale_delay_s": 9},
+        quality_replicas={"max_replicas": 2, "gpus": 0.25, "cpus": 0.5},
     )
     found = deployments(application(settings, is_local=True))
-    assert set(found) == {"router", "embedder", "reranker", "indexer"}
+    models = {"embedder", "reranker", "late_interaction", "quality"}
+    assert set(found) == {"router", "indexer", *models}
     embedder, reranker = found["embedder"], found["reranker"]
     scaling = embedder._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (0, 4)
@@ -38,7 +40,12 @@ def test_each_deployment_scales_by_its_own_settings() -> None:
     scaling = reranker._deployment_config.autoscaling_config
     assert (scaling.max_replicas, scaling.target_ongoing_requests) == (3, 1)
     assert scaling.downscale_delay_s == 9
-    assert reserved_cpus(settings) == 2 * (4 * 2 + 3 * 2 + 1 + 0.5)  # an update has both
+    quality = found["quality"]
+    scaling = quality._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (0, 2)
+    assert quality.ray_actor_options == {"num_cpus": 0.5, "num_gpus": 0.25}
+    replicas = 4 * 2 + 3 * 2 + 2 * 0.5 + 1 + 1 + 0.5
+    assert reserved_cpus(settings) == 2 * replicas  # an update has both
     assert settings.router.target_ongoing_requests == 64  # what is not named stays
     scaling = load_settings(router={"max_replicas": 3}).router
     assert (scaling.max_replicas, scaling.target_ongoing_requests) == (3, 64)
