@@ -584,6 +584,7 @@ def predict_quality(
     """Foretell error rates of pages and what to do with them: read, rescan or by hand."""
     settings = load_settings(**settings_among(locals()))
     from jobs.quality_prediction import run
+    from models.quality_predictor import open_predictor
 
     predictor = open_predictor(settings)
     found = list(run(settings, tuple(files), predictor))
@@ -601,16 +602,6 @@ def open_late_interaction(settings: Settings) -> Any:
     from models.options import LateInteractionOptions
 
     return ColPaliModel(LateInteractionOptions.from_settings(settings))
-
-
-def open_predictor(settings: Settings) -> Any:
-    """The quality predictor of the settings. Raises ModelUnavailable."""
-    from models.quality_model import load_model
-    from models.quality_predictor import QualityPredictor, predictor_folder
-
-    folder = predictor_folder(settings)
-    needs_vectors = bool(load_model(folder).card.vectors)
-    return QualityPredictor(folder, open_late_interaction(settings) if needs_vectors else None)
 
 
 def print_quality(pages: list[Any], engine: str) -> None:

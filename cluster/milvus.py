@@ -120,7 +120,8 @@ class MilvusStore:
     def fingerprint(self) -> Fingerprint | None:
         """The fingerprint of the collection; None where there is no collection yet.
 
-        Raises InvalidInput where a collection of that name is not Quire's.
+        Raises InvalidInput where a collection of that name is not Quire's, FingerprintMismatch
+        where it is an older Quire's.
         """
         timeout_s = self.address.timeout_s
         if not _guard(lambda: self._client.has_collection(self._pages, timeout=timeout_s)):
@@ -134,9 +135,9 @@ class MilvusStore:
                 "--collection"
             ) from error
         if not {field["name"] for field in described["fields"]}.issuperset(PAGE_FIELDS):
-            raise InvalidInput(
-                f"collection {self.address.collection!r} was made by an older Quire: ingest into "
-                "another one with --collection"
+            raise FingerprintMismatch(
+                f"collection {self.address.collection!r} was made by an older Quire and lacks "
+                "fields of this one: ingest into another one with --collection"
             )
         return held
 
@@ -209,6 +210,12 @@ class MilvusStore:
             for entity in self._all(self._pages, expression, fields)
             if (list(entity["tags"]), dict(entity["metadata"]), entity["source"]) == stored
         }
+
+    def expected_cers(self, document: Document) -> dict[int, float]:
+        """What was predicted for pages of a document."""
+        expression = f"{_rows_of(document)} and chunk == 0 and expected_cer >= 0"
+        rows = self._all(self._pages, expression, ("page", "expected_cer"))
+        return {row["page"]: float(row["expected_cer"]) for row in rows}
 
     def page(self, tenant: str, doc_id: str, page: int) -> Page | None:
         """One page, as its row has it."""

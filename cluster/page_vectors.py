@@ -7,6 +7,7 @@ vector is part of that) and 16 KiB as binary, before compression.
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -19,6 +20,21 @@ Storage = Literal["fp16", "int8", "binary"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of the page's sides
 WHOLE_PAGE: Box = (0.0, 0.0, 1.0, 1.0)
 FORMAT = 1
+MOST_BYTES = 256 * 2**20  # of a file, unpacked
+DTYPES: dict[str, Any] = {"fp16": np.float16, "int8": np.int8, "binary": np.uint8}
+# What damaged bytes may raise on their way through zip, npy and JSON.
+DAMAGE = (
+    ValueError,
+    KeyError,
+    OSError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    RecursionError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,11 @@ class PackedVectors:
         """Bytes of the vectors themselves, before compression."""
         return self.codes.nbytes + (0 if self.scales is None else self.scales.nbytes)
 
+    @property
+    def recipe(self) -> tuple[Storage, int, bool]:
+        """What makes scores comparable: precision, number of tiles, whether cells were pooled."""
+        return self.storage, len(self.tiles), self.members is not None
+
     @cached_property
     def cell_vectors(self) -> np.ndarray:
         """The vector of every cell, float32[N, d]."""
@@ -137,11 +158,14 @@ def to_bytes(packed: PackedVectors) -> bytes:
 def from_bytes(data: bytes) -> PackedVectors:
     """What `to_bytes` wrote. Raises InvalidInput where it is anything else."""
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            if sum(member.file_size for member in file.infolist()) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES:,} bytes")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             header: dict[str, Any] = json.loads(arrays["header"].tobytes())
             if header["format"] != FORMAT:
                 raise InvalidInput(f"multi-vectors of format {header['format']}: ingest again")
-            return PackedVectors(
+            packed = PackedVectors(
                 storage=header["storage"],
                 dimension=header["dimension"],
                 tiles=tuple(Tile(row, column, tuple(box)) for row, column, *box in header["tiles"]),
@@ -149,7 +173,28 @@ def from_bytes(data: bytes) -> PackedVectors:
                 scales=arrays.get("scales"),
                 members=arrays.get("members"),
             )
-    except (ValueError, KeyError, OSError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        _check(packed)
+        return packed
+    except DAMAGE as error:
         raise InvalidInput(
             f"these are no multi-vectors of Quire's: ingest again ({error})"
         ) from error
+
+
+def _check(packed: PackedVectors) -> None:
+    """Raise ValueError where the parts do not fit each other."""
+    codes, cells = packed.codes, sum(tile.cells for tile in packed.tiles)
+    width = -(-packed.dimension // 8) if packed.storage == "binary" else packed.dimension
+    vectors = len(codes) if codes.ndim == 2 else -1
+    if codes.dtype != DTYPES[packed.storage] or codes.shape != (vectors, width):
+        raise ValueError(f"codes {codes.dtype}{codes.shape}")
+    if (packed.scales is None) == (packed.storage == "int8"):
+        raise ValueError("scales are of int8, and only of int8")
+    if packed.scales is not None and packed.scales.shape != (vectors,):
+        raise ValueError(f"scales {packed.scales.shape}")
+    members = packed.members
+    if members is None:
+        if vectors != cells:
+            raise ValueError(f"{vectors} vectors for {cells} cells")
+    elif members.shape != (cells,) or members.dtype != np.uint16 or members.max() >= vectors:
+        raise ValueError("members")

@@ -31,20 +31,42 @@ def from_bytes(data: bytes) -> list[PageWord]:
     try:
         rows = json.loads(zlib.decompressobj().decompress(data, MOST_BYTES))
         return [
-            PageWord(str(text), (left / UNITS, top / UNITS, right / UNITS, bottom / UNITS))
-            for text, left, top, right, bottom in rows
+            PageWord(
+                str(text), (int(left) / UNITS, int(top) / UNITS, int(x) / UNITS, int(y) / UNITS)
+            )
+            for text, left, top, x, y in rows
         ]
-    except (ValueError, TypeError, zlib.error) as error:
+    except (ValueError, TypeError, RecursionError, OverflowError, zlib.error) as error:
         raise InvalidInput(f"these are no words of a page: ingest again ({error})") from error
 
 
 def matched_words(words: list[PageWord], query: str) -> list[PageWord]:
     """What a query's terms match, each with the part of its box that it takes; in page order."""
     found = []
+    ranges = iter(matches(" ".join(word.text for word in words), query))
+    start, end = next(ranges, (0, 0))
+    at = 0
     for word in words:
-        left, top, right, bottom = word.box
-        width = (right - left) / max(1, len(word.text))
-        for start, end in matches(word.text, query):
-            box = (left + start * width, top, left + end * width, bottom)
-            found.append(PageWord(word.text[start:end], box))
+        beyond = at + len(word.text)
+        while end > at:  # a range may go on in the next word
+            first, last = max(start, at), min(end, beyond)
+            if first < last:
+                found.append(_part(word, first - at, last - at))
+            if end > beyond:
+                break
+            start, end = next(ranges, (0, 0))
+        at = beyond + 1
     return found
+
+
+def _part(word: PageWord, start: int, end: int) -> PageWord:
+    """Some letters of a word and their share of its box, along its longer side."""
+    left, top, right, bottom = word.box
+    first, last = start / len(word.text), end / len(word.text)
+    if bottom - top > right - left and len(word.text) > 1:  # set downwards
+        height = bottom - top
+        box = (left, top + first * height, right, top + last * height)
+    else:
+        width = right - left
+        box = (left + first * width, top, left + last * width, bottom)
+    return PageWord(word.text[start:end], box)

@@ -289,11 +289,11 @@ class Settings(BaseSettings):
         ModelScaling(target_ongoing_requests=2, cpus=2), description="Scaling of the reranker."
     )
     late_interaction_replicas: DeviceScaling = Field(
-        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300),
+        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300, gpus=0),
         description="Scaling of late interaction; starts with its first request by default.",
     )
     quality_replicas: DeviceScaling = Field(
-        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300),
+        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300, gpus=0),
         description="Scaling of the quality predictor; starts with its first request by default.",
     )
 

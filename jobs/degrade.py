@@ -76,7 +76,7 @@ def ink_spread(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
     sigma = 0.4 + 1.1 * severity
     soft = ndimage.gaussian_filter(image, sigma)
     threshold = 128 + (1 if rng.random() < 0.5 else -1) * (30 + 70 * severity)
-    return np.clip((soft - threshold) * 4 + 128, 0, WHITE).astype(np.float32)
+    return np.asarray(np.clip((soft - threshold) * 4 + 128, 0, WHITE), np.float32)
 
 
 def bleed_through(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
@@ -85,7 +85,7 @@ def bleed_through(image: Gray, severity: float, rng: np.random.Generator) -> Gra
     other = np.roll(other, (int(rng.integers(-40, 40)), int(rng.integers(-40, 40))), (0, 1))
     other = ndimage.gaussian_filter(other, 0.8 + rng.uniform(0, 1.2))
     shine = severity * rng.uniform(0.35, 0.75)
-    return np.minimum(image, WHITE - (WHITE - other) * shine).astype(np.float32)
+    return np.asarray(np.minimum(image, WHITE - (WHITE - other) * shine), np.float32)
 
 
 def stains(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
@@ -129,7 +129,7 @@ def shadow(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
     if rng.random() < 0.35:
         slope = slope ** rng.uniform(2, 5)  # falls off near one edge only
     light = 1 - severity * (0.7 * slope + 0.25 * np.abs(_clouds(image.shape, rng, 3)))
-    return (image * np.clip(light, 0.06, 1)).astype(np.float32)
+    return np.asarray(image * np.clip(light, 0.06, 1), np.float32)
 
 
 def skew(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
@@ -199,7 +199,7 @@ def noise(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
         hit = rng.random(image.shape)
         share = 0.03 * severity
         out = np.where(hit < share, 0.0, np.where(hit > 1 - share, WHITE, out))
-    return np.clip(out, 0, WHITE).astype(np.float32)
+    return np.asarray(np.clip(out, 0, WHITE), np.float32)
 
 
 def low_contrast(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
@@ -207,7 +207,8 @@ def low_contrast(image: Gray, severity: float, rng: np.random.Generator) -> Gray
     span = 1 - 0.8 * severity
     floor = rng.uniform(0, 1 - span) * WHITE
     gamma = np.exp(rng.uniform(-0.7, 0.7) * severity)
-    return (floor + span * WHITE * (np.clip(image, 0, WHITE) / WHITE) ** gamma).astype(np.float32)
+    shade = (np.clip(image, 0, WHITE) / WHITE) ** gamma
+    return np.asarray(floor + span * WHITE * shade, np.float32)
 
 
 def jpeg(image: Gray, severity: float, rng: np.random.Generator) -> Gray:

@@ -31,22 +31,26 @@ def run(settings: Settings, hits: Sequence[Hit], text: str, folder: Path) -> lis
     files = PageFiles(settings.page_images_url)
     finder = _finder(settings, files)
     written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for rank, hit in enumerate(hits, start=1):
-            key = PageKey.of(hit)
-            try:
-                jpeg = files.get(*key)
-            except NotFound:  # kept pages may be cleared away
-                continue
-            found = asyncio.run(finder.find("auto", text, key, jpeg))
-            stem = _UNSAFE.sub("_", Path(hit.source).stem)[:80]
-            path = folder / f"{rank:02d}-{stem}-page{hit.page}-{found.method}.png"
-            path.write_bytes(overlay(jpeg, found))
-            written.append(path)
-    except OSError as error:
-        raise InvalidInput(f"{folder} cannot be written to: {error.strerror}") from error
+    for rank, hit in enumerate(hits, start=1):
+        key = PageKey.of(hit)
+        try:
+            jpeg = files.get(*key)
+        except NotFound:  # kept pages may be cleared away
+            continue
+        found = asyncio.run(finder.find("auto", text, key, jpeg))
+        stem = _UNSAFE.sub("_", Path(hit.source).stem)[:80]
+        path = folder / f"{rank:02d}-{stem}-page{hit.page}-{found.method}.png"
+        _write(path, overlay(jpeg, found))
+        written.append(path)
     return written
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _finder(settings: Settings, files: PageFiles) -> EvidenceFinder:

@@ -6,7 +6,7 @@ statistics; from pooled multi-vectors, what the statistics leave unexplained.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def fit(
         options = options | {"objective": "quantile", "alpha": quantile}
     rounds = int(options["n_estimators"])
     kept = {name: value for name, value in options.items() if name != "n_estimators"}
-    return lightgbm.train(kept, lightgbm.Dataset(features, root), rounds)
+    return cast(Regressor, lightgbm.train(kept, lightgbm.Dataset(features, root), rounds))
 
 
 def serialised(model: Regressor) -> tuple[str, bytes]:

@@ -8,7 +8,7 @@ import re
 import stat
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 import pymupdf
@@ -151,12 +151,21 @@ class PdfPage:
         self._box = self._list.rect  # cropped and rotated as people see it, from (0, 0), points
         content = pymupdf.TextPage(self._list.get_textpage(TEXT_FLAGS))
         self.text = clean_text(content.extractText())[:MAX_TEXT_CHARS]
-        self.words = [self._word(*found[:5]) for found in content.extractWORDS()[:MAX_WORDS]]
+        self.words = self._words(content.extractWORDS()[:MAX_WORDS])
         self.image_sizes = {(image["width"], image["height"]) for image in content.extractIMGINFO()}
 
-    def _word(self, x0: float, y0: float, x1: float, y1: float, text: str) -> PageWord:
-        width, height = self._box.width, self._box.height
-        return PageWord(clean_text(text), (x0 / width, y0 / height, x1 / width, y1 / height))
+    def _words(self, found: list[tuple[Any, ...]]) -> list[PageWord]:
+        """What can be seen of each word; beyond the page's edge it cannot."""
+        words, chars = [], 0
+        for x0, y0, x1, y1, text, *_ in found:
+            left, right = (min(1.0, max(0.0, x / self._box.width)) for x in (x0, x1))
+            top, bottom = (min(1.0, max(0.0, y / self._box.height)) for y in (y0, y1))
+            chars += len(text)
+            if chars > MAX_TEXT_CHARS:
+                break
+            if left < right and top < bottom:
+                words.append(PageWord(clean_text(text), (left, top, right, bottom)))
+        return words
 
     def size_px(self, dpi: int) -> tuple[float, float]:
         scale = dpi / POINTS_PER_INCH

@@ -22,9 +22,10 @@ import numpy as np
 
 from cluster.chunks import chunk_text
 from cluster.core import Document, Filter, Row, Scalar, doc_id_of, sha256_of
-from cluster.errors import QuireError, UnreadableDocument
+from cluster.errors import InvalidInput, NotFound, QuireError, UnreadableDocument
 from cluster.milvus import MilvusStore, StoreAddress
-from cluster.page_files import PageFiles, PageKey
+from cluster.page_files import WORDS, PageFiles, PageKey
+from cluster.page_vectors import from_bytes
 from cluster.settings import Settings
 from cluster.sources import local_copy, stamp_of
 from jobs.page_reading import PageReading, Reading
@@ -143,6 +144,7 @@ class CheckDocuments:
 
     def _split(self, document: Document, stamp: str, *, is_new: bool) -> Iterator[dict[str, str]]:
         present = set() if self.job.again else self._done(document)
+        held_cer = {} if is_new else self.store.expected_cers(document)
         self.store.put_document(document)
         missing = [page for page in range(1, document.pages + 1) if page not in present]
         size = self.job.settings.shard_pages
@@ -150,7 +152,13 @@ class CheckDocuments:
         for start in range(0, max(1, len(missing)), size):
             pages = missing[start : start + size]
             yield _work(
-                "work", document, pages=pages, todo=len(missing), stamp=stamp, is_new=is_new
+                "work",
+                document,
+                pages=pages,
+                todo=len(missing),
+                stamp=stamp,
+                is_new=is_new,
+                held_cer={page: held_cer[page] for page in pages if page in held_cer},
             )
 
     def _done(self, document: Document) -> set[int]:
@@ -158,8 +166,20 @@ class CheckDocuments:
         reading = self.job.reading
         present = self.store.pages_present(document, read=bool(reading and reading.quality))
         if reading and reading.vectors:
-            present &= self.files.pages(document, reading.vectors)
+            present &= self._with_vectors(document, reading)
         return present
+
+    def _with_vectors(self, document: Document, reading: Reading) -> set[int]:
+        """The pages with multi-vectors as they are wanted now; a document's are all of one kind."""
+        kept = self.files.pages(document, reading.vectors)
+        if not kept:
+            return kept
+        key = PageKey(document.tenant, document.doc_id, min(kept))
+        try:
+            recipe = from_bytes(self.files.get(*key, kind=reading.vectors)).recipe
+        except (InvalidInput, NotFound):
+            return set()
+        return kept if recipe == reading.recipe else set()
 
 
 class RenderPages:
@@ -209,7 +229,7 @@ class RenderPages:
             return _failed_page(work, page, error.reason, names_only(str(error), path))
         key = _key(document, page)
         self.files.put(*key, rendered.jpeg)
-        self.files.put(*key, rendered.words, kind="words")
+        self.files.put(*key, rendered.words, kind=WORDS)
         facts = {
             "page": page,
             "text": rendered.text,
@@ -219,6 +239,7 @@ class RenderPages:
             "ocr_s": rendered.ocr_s,
             "width_px": rendered.jpeg_width,
             "height_px": rendered.jpeg_height,
+            "expected_cer": work["held_cer"].get(str(page)),
             "shape": rendered.pixels.shape,
             "worker": f"{socket.gethostname()}:{os.getpid()}",
         }
@@ -251,9 +272,11 @@ class EmbedPages:
             raise self._embedder
         started, began = time.perf_counter(), time.time()
         pages = [json.loads(str(text)) for text in batch["work"]]
+        if self._reading:
+            self._read(self._reading, pages, batch)
         inputs: list[MultimodalInput] = []
         for page, pixels in zip(pages, batch["pixels"], strict=True):
-            if not pixels:
+            if not pixels or page["reason"]:
                 continue
             image = np.frombuffer(pixels, np.uint8).reshape(page["shape"])
             text = page["text"][: self.job.page_chars]
@@ -261,8 +284,6 @@ class EmbedPages:
             inputs.append(MultimodalInput(text=text, images=(image,)))
             inputs += [MultimodalInput(text=chunk) for chunk in page["chunks"]]
         vectors = self._embedder.embed(inputs)
-        if self._reading:
-            self._read(self._reading, pages, batch["scan"])
         seconds = (time.perf_counter() - started) / max(1, len(pages))
         taken = 0
         payload = []
@@ -274,13 +295,33 @@ class EmbedPages:
             taken += count
         return {"event": batch["event"], "work": _texts(pages), "vectors": payload}
 
-    def _read(self, reading: PageReading, pages: list[dict[str, Any]], scans: list[bytes]) -> None:
-        """Before the rows: a page that is in the index has the rest too."""
-        rendered = [number for number, page in enumerate(pages) if "chunks" in page]
-        keys = [_key(pages[number]["document"], pages[number]["page"]) for number in rendered]
-        found = reading.read(keys, [scans[number] for number in rendered])
-        for number, expected_cer in zip(rendered, found, strict=True):
-            pages[number]["expected_cer"] = expected_cer
+    def _read(self, reading: PageReading, pages: list[dict[str, Any]], batch: Batch) -> None:
+        """Before the rows: a page that is in the index has the rest, one that fails has none."""
+        rendered = [
+            (page, _key(page["document"], page["page"]), scan)
+            for page, pixels, scan in zip(pages, batch["pixels"], batch["scan"], strict=True)
+            if pixels
+        ]
+        try:
+            found = reading.read([key for _, key, _ in rendered], [scan for *_, scan in rendered])
+        except (NotFound, InvalidInput):  # of one: which, shows when each is read by itself
+            for page, key, scan in rendered:
+                self._read_one(reading, page, key, scan)
+            return
+        for (page, _, _), cer in zip(rendered, found, strict=True):
+            page["expected_cer"] = page["expected_cer"] if cer is None else cer
+
+    def _read_one(
+        self, reading: PageReading, page: dict[str, Any], key: PageKey, scan: bytes
+    ) -> None:
+        try:
+            (cer,) = reading.read([key], [scan])
+        except NotFound:
+            page |= {"reason": "gone", "message": "it was forgotten while it was ingested"}
+        except InvalidInput as error:
+            page |= {"reason": "unreadable", "message": str(error)}
+        else:
+            page["expected_cer"] = page["expected_cer"] if cer is None else cer
 
     def _chunks(self, text: str) -> list[str]:
         settings = self.job.settings
@@ -311,7 +352,7 @@ class WritePages:
         seconds = (time.perf_counter() - started) / max(1, len(pages))
         for page in pages:
             page["write_s"] = seconds if "chunks" in page else 0.0
-            for bulky in ("text", "chunks", "pages"):
+            for bulky in ("text", "chunks", "pages", "held_cer"):
                 page.pop(bulky, None)
         return {"event": batch["event"], "work": _texts(pages)}
 
@@ -331,7 +372,7 @@ class WritePages:
         document = to_document(page["document"])
         texts = [page["text"], *page["chunks"]]
         size = (page["width_px"], page["height_px"])
-        cer = page.get("expected_cer")
+        cer = page["expected_cer"]
         # The page's own row comes last: where it is present, so are its chunks.
         return [
             Row(document, page["page"], chunk, text, vector, *size, expected_cer=cer)
@@ -383,6 +424,7 @@ def _work(
     todo: int = 0,
     stamp: str = "",
     is_new: bool = True,
+    held_cer: dict[int, float] | None = None,
 ) -> dict[str, str]:
     work = {
         "document": asdict(document),
@@ -392,6 +434,7 @@ def _work(
         "todo": todo,
         "stamp": stamp,
         "is_new": is_new,
+        "held_cer": held_cer or {},  # as predicted before: same bytes, same page
     }
     return {"event": event, "work": json.dumps(work)}
 

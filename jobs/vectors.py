@@ -41,7 +41,8 @@ def run(settings: Settings, path: Path, *, kind: Kind, pooling: Pooled, out: Pat
             grid = [(tile.rows, tile.columns) for tile in found.tiles]
             arrays[f"grid_{number:04d}"] = np.array(grid, np.int32)
     try:
-        np.savez_compressed(out, allow_pickle=False, **arrays)
+        with out.open("wb") as file:  # under this very name
+            np.savez_compressed(file, allow_pickle=False, **arrays)
     except OSError as error:
         raise InvalidInput(f"{out} cannot be written: {error.strerror}") from error
     return pages

@@ -4,6 +4,8 @@ The models are colpali-engine's. Not covered: training, and queries longer than 
 """
 
 import json
+import math
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,8 +27,9 @@ from models.options import LateInteractionOptions
 from models.registry import registry
 from models.visuals import MOST_IMAGE_PIXELS, Picture
 
+MOST_QUERY_CHARS = 2000  # of a question's words; what is beyond is not looked at
+LEAST_RATIO = 0.0055  # of a picture's sides: the processors refuse 1 : 200
 QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
-COLPALI_HEAD = ("model.lm_head.weight",)  # never used, and left out of its checkpoints
 ADAPTER_FILE = "adapter_config.json"
 
 
@@ -61,6 +64,8 @@ class ColPaliModel:
         size = self._processor.image_processor.size
         if "longest_edge" in size:  # a resolution of its own choice; ColPali's is fixed
             size["longest_edge"] = self.spec.max_pixels
+        specials = sorted(self._processor.tokenizer.all_special_tokens, key=len, reverse=True)
+        self._special = re.compile("|".join(re.escape(token) for token in specials))
         self._device = device
         self._hidden: list[torch.Tensor] = []
         self._model.custom_text_proj.register_forward_pre_hook(self._remember)
@@ -97,16 +102,23 @@ class ColPaliModel:
             raise InvalidInput("give a text, an image, or both to search for")
         parts = [] if image is None else [self.embed_images([image])[0].vectors]
         if text.strip():
-            vectors, _, real = self._forward(self._processor.process_queries([text]))
+            encoded = self._processor.process_queries([self._plain(text)])
+            vectors, _, real = self._forward(encoded, hidden=False)
             parts.insert(0, vectors[0][real[0]])
         return np.concatenate(parts)
 
     def query_tokens(self, text: str) -> list[str]:
         """The tokens of a text, one for each vector of `embed_query(text)`; "" for special ones."""
-        encoded = self._processor.process_queries([text])
+        encoded = self._processor.process_queries([self._plain(text)])
         ids = encoded["input_ids"][0][encoded["attention_mask"][0].bool()].tolist()
         tokenizer = self._processor.tokenizer
         return [tokenizer.decode([token], skip_special_tokens=True).strip() for token in ids]
+
+    def _plain(self, text: str) -> str:
+        """Words in which no special token of the checkpoint stands, at most so many."""
+        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)[
+            :MOST_QUERY_CHARS
+        ]
 
     @property
     def _batch_images(self) -> int:
@@ -115,7 +127,7 @@ class ColPaliModel:
     def _embed_parts(self, parts: Sequence[Image.Image], hidden: bool) -> list[PageVectors]:
         encoded = self._processor.process_images(list(parts))
         is_image = self._processor.get_image_mask(encoded).numpy()
-        vectors, states, _ = self._forward(encoded)
+        vectors, states, _ = self._forward(encoded, hidden=hidden)
         pages = []
         for row, part in enumerate(parts):
             mine = is_image[row]
@@ -125,7 +137,7 @@ class ColPaliModel:
                     f"{self.spec.name} gave {int(mine.sum())} vectors for a grid of {tile.rows} × "
                     f"{tile.columns}: its processor does not fit its model"
                 )
-            kept = states[row][mine] if hidden else None
+            kept = None if states is None else states[row][mine]
             pages.append(PageVectors(vectors[row][mine], (tile,), kept))
         return pages
 
@@ -139,15 +151,18 @@ class ColPaliModel:
         return Tile(size["height"] // patch, size["width"] // patch)
 
     @torch.inference_mode()
-    def _forward(self, encoded: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """vectors float32[B, L, d], states float32[B, L, h], real tokens bool[B, L]."""
+    def _forward(
+        self, encoded: Any, *, hidden: bool
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """vectors float32[B, L, d], states float32[B, L, h] if wanted, real tokens bool[B, L]."""
         encoded.pop("labels", None)  # ColPali's processor makes them for training
         inputs = {name: value.to(self._device) for name, value in encoded.items()}
         self._hidden.clear()
-        vectors = self._model(**inputs)
-        states = self._hidden.pop()
+        # Once more, in float32: in bf16 a length is off by up to 0.4 %. Padding stays zero.
+        vectors = torch.nn.functional.normalize(self._model(**inputs).float(), dim=-1)
+        states = self._hidden.pop().float().cpu().numpy() if hidden else None
         real = encoded["attention_mask"].bool()
-        return vectors.float().cpu().numpy(), states.float().cpu().numpy(), real.cpu().numpy()
+        return vectors.cpu().numpy(), states, real.cpu().numpy()
 
     def _remember(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._hidden.append(inputs[0])
@@ -218,22 +233,29 @@ def _to_image(picture: Picture) -> Image.Image:
     return picture.convert("RGB")
 
 
+def _wide_enough(picture: Image.Image) -> Image.Image:
+    """A picture on white paper, where it is too narrow for the processors."""
+    least = math.ceil(max(picture.size) * LEAST_RATIO)
+    if min(picture.size) >= least:
+        return picture
+    paper = Image.new("RGB", (max(picture.width, least), max(picture.height, least)), "white")
+    paper.paste(picture)
+    return paper
+
+
 def _parts(page: Image.Image, tiles: int) -> list[Image.Image]:
     """The whole page, and its quarters where they are wanted."""
+    page = _wide_enough(page)
     if tiles == 1:
         return [page]
     width, height = page.size
     if min(width, height) < 2:
         raise InvalidInput(f"a picture of {width} × {height} px has no quarters: use tiles 1")
-    return [
-        page,
-        *(
-            page.crop(
-                (int(left * width), int(top * height), int(right * width), int(bottom * height))
-            )
-            for left, top, right, bottom in QUARTERS
-        ),
+    corners = [
+        (int(left * width), int(top * height), int(right * width), int(bottom * height))
+        for left, top, right, bottom in QUARTERS
     ]
+    return [page, *(_wide_enough(page.crop(corner)) for corner in corners)]
 
 
 def _joined(parts: Sequence[PageVectors]) -> PageVectors:

@@ -1,16 +1,19 @@
 """Evidence on a page by the method that is at hand, wherever the models run."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from cluster.errors import NotFound
+from cluster.errors import InvalidInput, NotFound
 from cluster.page_files import WORDS, PageFiles, PageKey
 from cluster.page_words import from_bytes, matched_words
 from models.evidence import Evidence, Method, of_states, of_words
+
+log = logging.getLogger(__name__)
 
 MethodAsked = Literal["auto"] | Method
 
@@ -47,4 +50,9 @@ class EvidenceFinder:
         except NotFound:  # ingested before words were kept
             if must:
                 raise
+            return of_words([])
+        except InvalidInput as error:
+            if must:
+                raise
+            log.warning("words of page %s of %s: %s", page.page, page.doc_id, error)
             return of_words([])

@@ -1,5 +1,6 @@
 """MaxSim over kept multi-vectors: made at ingest, read for candidates and for evidence."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from models.inputs import MultimodalInput
 from models.pooling import merge_tokens
 from models.protocols import LateInteraction
 from models.scoring import maxsim, similarities
+
+log = logging.getLogger(__name__)
 
 
 class LateSearch:
@@ -33,6 +36,11 @@ class LateSearch:
             raise InvalidInput(
                 f"none of the pages found has multi-vectors of {self._model.spec.name}: ingest "
                 "them again with --multi-vectors int8, or choose another rerank"
+            )
+        if len({page.recipe for page in kept}) > 1:
+            raise InvalidInput(
+                "the pages found have multi-vectors of different precision, tiles or pooling: "
+                "their scores do not compare; ingest them again with one setting"
             )
         image = question.images[0] if question.images else None
         scores = np.full(len(pages), np.nan, np.float32)
@@ -56,6 +64,9 @@ class LateSearch:
         try:
             return from_bytes(self._files.get(*page, kind=self._kind))
         except NotFound:
+            return None
+        except InvalidInput as error:  # one damaged file is no reason to fail a search
+            log.warning("multi-vectors of page %s of %s: %s", page.page, page.doc_id, error)
             return None
 
 

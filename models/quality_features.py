@@ -200,7 +200,7 @@ def _edges(ink: np.ndarray) -> np.ndarray:
     inside[:-1] &= ink[1:]
     inside[:, 1:] &= ink[:, :-1]
     inside[:, :-1] &= ink[:, 1:]
-    return ink & ~inside
+    return np.asarray(ink & ~inside)
 
 
 def _grown(ink: np.ndarray) -> np.ndarray:

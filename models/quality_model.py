@@ -133,6 +133,13 @@ def load_model(folder: Path) -> QualityModel:
     return QualityModel(card, parts)
 
 
+def load_card(folder: Path) -> QualityCard:
+    """What a predictor is, without loading it. Raises ModelUnavailable."""
+    document = _document(folder)
+    document.pop("files")
+    return _card(document, folder)
+
+
 def _document(folder: Path) -> dict[str, Any]:
     file = folder / MODEL_FILE
     if not file.is_file():

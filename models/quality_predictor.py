@@ -1,7 +1,7 @@
 """How well will an OCR engine read a page? Foretold from its image, before any OCR is run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,12 @@ from PIL import Image
 from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.settings import Settings
 from models.images import decode_image
+from models.options import LateInteractionOptions
 from models.pooling import pool_tokens
 from models.protocols import LateInteraction
 from models.quality_features import image_statistics
-from models.quality_model import QualityModel, QualityRates, load_model
+from models.quality_model import QualityModel, QualityRates, load_card, load_model
+from models.registry import registry
 from models.visuals import MOST_IMAGE_PIXELS, Picture
 
 SHIPPED_FOLDER = Path(__file__).parent / "quality"
@@ -175,7 +177,28 @@ def verdict(cer: float, settings: Settings) -> Verdict:
 
 def predictor_folder(settings: Settings) -> Path:
     """The folder of the predictor that the settings ask for."""
-    return Path(settings.quality_model) if settings.quality_model else SHIPPED_FOLDER
+    named = settings.quality_model
+    return Path(named).resolve() if named else SHIPPED_FOLDER  # workers have other folders
+
+
+def open_predictor(settings: Settings, at_hand: LateInteraction | None = None) -> QualityPredictor:
+    """The predictor of the settings, with the late-interaction model that it learnt from.
+
+    That is its own choice, whatever model searches use; `at_hand` is taken where it is the one.
+    Raises ModelUnavailable.
+    """
+    folder = predictor_folder(settings)
+    card = load_card(folder)
+    if not card.vectors:
+        return QualityPredictor(folder, None)
+    if at_hand is not None and at_hand.spec.name == card.late_interaction:
+        return QualityPredictor(folder, at_hand)
+    from models.colpali import ColPaliModel
+
+    options = LateInteractionOptions.from_settings(settings)
+    if card.late_interaction in registry.specs:
+        options = replace(options, model=card.late_interaction)
+    return QualityPredictor(folder, ColPaliModel(options))
 
 
 def to_gray(image: Picture) -> np.ndarray:

@@ -6,22 +6,47 @@ processor's cache between the product and the maximum, and no page is padded to 
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Barrier
 
 import numpy as np
 import torch
 
 from cluster.page_vectors import PackedVectors
 
+MANY = 32  # pages from which on several threads pay
+
 
 def maxsim(query: np.ndarray, pages: Sequence[PackedVectors]) -> np.ndarray:
     """Scores of pages, float32[pages], for a query float32[T, d]."""
     question = torch.from_numpy(np.ascontiguousarray(query, np.float32))
-    return np.array([_score(question, page) for page in pages], np.float32)
+    if len(pages) < MANY:
+        return _scores(question, pages)
+    share = -(-len(pages) // torch.get_num_threads())
+    shares = [pages[start : start + share] for start in range(0, len(pages), share)]
+    parts = _workers().map(lambda part: _scores(question, part), shares)
+    return np.concatenate(list(parts))
 
 
 def similarities(query: np.ndarray, page: PackedVectors) -> np.ndarray:
     """The dot product of every query vector with every cell's vector, float32[T, N]."""
     return np.asarray(query @ page.cell_vectors.T, np.float32)
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    """As many threads as torch has, each computing alone: a page is too small to be shared."""
+    count = torch.get_num_threads()
+    workers = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    all_started = Barrier(count)
+    list(workers.map(lambda _: all_started.wait(), range(count)))
+    torch.set_num_threads(count)  # theirs is 1 for good; threads to come have what there was
+    return workers
+
+
+def _scores(query: torch.Tensor, pages: Sequence[PackedVectors]) -> np.ndarray:
+    return np.array([_score(query, page) for page in pages], np.float32)
 
 
 def _score(query: torch.Tensor, page: PackedVectors) -> float:

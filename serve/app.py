@@ -13,6 +13,7 @@ from cluster.errors import InvalidInput
 from cluster.runtime import cluster_gpus, cluster_nodes, is_running
 from cluster.settings import DeviceScaling, Scaling, Settings, load_settings
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
+from models.quality_model import load_card
 from models.quality_predictor import predictor_folder
 from serve.embedder import EmbedderDeployment
 from serve.indexer import IndexerDeployment
@@ -66,10 +67,10 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
     late = _scaled(
         LateInteractionDeployment, "late_interaction", settings, late_scaling, has_gpu
     ).bind(models.late, settings.page_images_url, late_scaling, otlp)
-    quality_scaling = settings.quality_replicas
-    quality = _scaled(QualityDeployment, "quality", settings, quality_scaling, has_gpu).bind(
-        models.late, predictor_folder(settings), quality_scaling, otlp
-    )
+    load_card(predictor_folder(settings))  # what is missing shows here, not with a request
+    quality = _scaled(
+        QualityDeployment, "quality", settings, settings.quality_replicas, has_gpu
+    ).bind(settings)
     deploy_indexer: Any = serve.deployment(
         name="indexer",
         num_replicas=1,

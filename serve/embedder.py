@@ -14,9 +14,9 @@ from models.inputs import MultimodalInput
 from models.options import EmbedderOptions
 from models.prompts import EncodedInput
 from serve.batcher import TokenBatcher
-from serve.late_interaction import in_turn
 from serve.logs import log_as_service
 from serve.tracing import Trace, traced
+from serve.turns import in_turn
 
 HOST_THREADS = 2
 SHORT_CHARS = 500  # encoded in less time than it takes to wake a thread
@@ -43,6 +43,7 @@ class EmbedderDeployment:
         self._embedder = Qwen3VLEmbedder(options)
         self._embedder.embed([MultimodalInput(text="warm")])
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
+        self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence")
         self._batcher = TokenBatcher[EncodedInput, np.ndarray](
             "embedder",
             self._compute,
@@ -74,7 +75,7 @@ class EmbedderDeployment:
 
         Raises InvalidInput or DeadlineExceeded.
         """
-        return await in_turn(self._host, timeout_s, self._embedder.similarities, question, page)
+        return await in_turn(self._evidence, timeout_s, self._embedder.similarities, question, page)
 
     async def _encode(self, items: Sequence[MultimodalInput]) -> Sequence[EncodedInput]:
         if len(items) == 1 and not items[0].images and len(items[0].text) <= SHORT_CHARS:

@@ -4,15 +4,11 @@ One question at a time: on candidates of one search the model is done in millise
 takes longer is to read the pages' files.
 """
 
-import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 
-from cluster.errors import DeadlineExceeded
 from cluster.page_files import PageFiles, PageKey
 from cluster.settings import DeviceScaling
 from models.evidence import Evidence
@@ -20,8 +16,7 @@ from models.inputs import MultimodalInput
 from models.options import LateInteractionOptions
 from serve.logs import log_as_service
 from serve.tracing import Trace, traced
-
-T = TypeVar("T")
+from serve.turns import in_turn
 
 
 class LateInteractionDeployment:
@@ -60,20 +55,3 @@ class LateInteractionDeployment:
     async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
         """Where on a page the words of a text are. Raises NotFound or DeadlineExceeded."""
         return await in_turn(self._worker, timeout_s, self._search.evidence, text, page)
-
-
-async def in_turn(
-    worker: ThreadPoolExecutor, timeout_s: float, work: Callable[..., T], *args: object
-) -> T:
-    """Run work on the one thread; what its caller no longer waits for is not begun.
-
-    Raises DeadlineExceeded.
-    """
-    deadline = time.monotonic() + timeout_s
-
-    def run() -> T:
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded("others were before you for too long: try again")
-        return work(*args)
-
-    return await asyncio.get_running_loop().run_in_executor(worker, run)

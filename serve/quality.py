@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.settings import DeviceScaling
-from models.options import LateInteractionOptions
-from serve.late_interaction import in_turn
+from cluster.settings import Settings
 from serve.logs import log_as_service
 from serve.tracing import Trace, traced
+from serve.turns import in_turn
 
 if TYPE_CHECKING:
     from models.quality_predictor import Attribution, QualityPrediction
@@ -18,17 +16,14 @@ if TYPE_CHECKING:
 class QualityDeployment:
     """One replica; every method is safe to call at the same time."""
 
-    def __init__(
-        self, options: LateInteractionOptions, folder: Path, scaling: DeviceScaling, otlp: str
-    ) -> None:
-        from models.colpali import ColPaliModel
-        from models.quality_predictor import QualityPredictor
+    def __init__(self, settings: Settings) -> None:
+        from models.quality_predictor import open_predictor
         from models.threads import use_threads
 
-        use_threads(scaling.threads)
+        use_threads(settings.quality_replicas.threads)
         log_as_service()
-        self._trace = Trace("quire-quality", otlp)
-        self._predictor = QualityPredictor(folder, ColPaliModel(options))
+        self._trace = Trace("quire-quality", settings.otlp_endpoint)
+        self._predictor = open_predictor(settings)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="quality")
 
     async def ready(self) -> bool:

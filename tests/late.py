@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from colpali_engine.models import ColPali, ColQwen2, ColQwen2Processor, ColQwen3, ColQwen3Processor
+from colpali_engine.models import ColPali, ColQwen2, ColQwen3
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoProcessor,
@@ -116,12 +116,3 @@ def _save(model: torch.nn.Module, processor: object, folder: Path) -> Path:
     model.save_pretrained(folder)  # type: ignore[operator]
     processor.save_pretrained(folder)  # type: ignore[attr-defined]
     return folder
-
-
-__all__ = [
-    "ColQwen2Processor",
-    "ColQwen3Processor",
-    "save_colpali",
-    "save_colqwen2",
-    "save_colqwen3",
-]

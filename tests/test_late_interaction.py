@@ -1,8 +1,12 @@
 """Multi-vectors: what models give, how they are packed, MaxSim over them."""
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,11 +212,60 @@ def test_what_is_no_file_of_multi_vectors_is_refused(data: bytes) -> None:
 
 
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return Path.touch, (tmp_path / "run",)
+
+    whole = to_bytes(pack_vectors(unit(4), (Tile(2, 2),), storage="fp16"))
+    with np.load(io.BytesIO(whole)) as good:
+        header = good["header"]
     file = tmp_path / "evil.npz"
-    header = np.frombuffer(b'{"format": 1}', np.uint8)
-    np.savez(file, header=header, codes=np.array([{"a": 1}], dtype=object))
+    np.savez(file, header=header, codes=np.array([Evil()], dtype=object))
     with pytest.raises(InvalidInput):
         from_bytes(file.read_bytes())
+    assert not (tmp_path / "run").exists()
+
+
+def test_damage_is_named_and_no_page_of_it_is_scored(model: ColPaliModel, tmp_path: Path) -> None:
+    whole = to_bytes(pack_vectors(unit(6), (Tile(2, 3),), storage="int8"))
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
+        with suppress(InvalidInput):  # and nothing else
+            from_bytes(bytes(damaged))
+    wrong = [
+        pack_vectors(unit(6), (Tile(2, 4),), storage="fp16"),
+        replace(pack_vectors(unit(6), (Tile(2, 3),), storage="int8"), scales=None),
+        replace(pack_vectors(unit(6), (Tile(2, 3),), storage="fp16"), storage="binary"),
+        pack_vectors(unit(2), (Tile(2, 3),), storage="fp16", members=np.full(6, 2, np.uint16)),
+    ]
+    for packed in wrong:
+        with pytest.raises(InvalidInput):
+            from_bytes(to_bytes(packed))
+    files = PageFiles(str(tmp_path))
+    kind = vectors_kind(model.spec.name, model.spec.revision)
+    (page,) = model.embed_images([picture(1, 64, 64)])
+    kept = pack_page(page, storage="int8", token_pooling=1)
+    for number, data in enumerate((to_bytes(kept), whole[:50]), start=1):
+        files.put("t", DOC_ID, number, data, kind)
+    pages = [PageKey("t", DOC_ID, 1), PageKey("t", DOC_ID, 2)]
+    scores = LateSearch(model, files).score(MultimodalInput(text="a"), pages)
+    assert np.isfinite(scores[0]) and np.isnan(scores[1])
+    mixed = to_bytes(pack_page(page, storage="binary", token_pooling=1))
+    files.put("t", DOC_ID, 2, mixed, kind)
+    with pytest.raises(InvalidInput, match="do not compare"):
+        LateSearch(model, files).score(MultimodalInput(text="a"), pages)
+
+
+def test_special_tokens_and_narrow_pictures_do_no_harm(model: ColPaliModel) -> None:
+    for special in model._processor.tokenizer.all_special_tokens:
+        vectors = model.embed_query(f"a {special} b")
+        assert len(vectors) == len(model.query_tokens(f"a {special} b"))
+    narrow = np.full((2400, 3, 3), 255, np.uint8)
+    (found,) = model.embed_images([narrow], tiles=4)
+    assert np.isfinite(found.vectors).all()
+    assert len(model.embed_query("word " * 9000)) < 3000
 
 
 def test_merged_tokens_stand_for_their_cells() -> None:

@@ -30,7 +30,7 @@ from jobs.quality_training import run as train
 from jobs.transcripts import transcript_of
 from models.quality_features import image_statistics
 from models.quality_model import MODEL_FILE, load_model
-from models.quality_predictor import SHIPPED_FOLDER, QualityPredictor, verdict
+from models.quality_predictor import SHIPPED_FOLDER, QualityPredictor, open_predictor, verdict
 from quire import app
 from tests.documents import a_bomb, png
 
@@ -395,8 +395,6 @@ def test_the_report_says_when_vectors_lose() -> None:
 
 @pytest.fixture(scope="session")
 def shipped() -> QualityPredictor:
-    from quire import open_predictor
-
     predictor = open_predictor(load_settings())
     assert isinstance(predictor, QualityPredictor)
     return predictor

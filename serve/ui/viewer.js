@@ -172,7 +172,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
       const kind = wanted === "quality" ? "seenQuality" : `seen_${found.method}`;
       parts.seen.textContent = t(found.regions.length ? kind : "seenNothing");
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (error.name === "AbortError" || overlay !== wanted || pageId !== asked.pageId) return;
       overlay = "";
       parts[wanted].setAttribute("aria-pressed", "false");
       const { title, text } = explain(error);
