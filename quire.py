@@ -457,7 +457,7 @@ def models(json_: Json = False) -> None:
                 "note": spec.note,
             }
         )
-    columns = ("model", "kind", "parameters", "dimensions", "fp32", "bf16", "int8", "nf4")
+    columns = ("model", "kind", "parameters", "fp32", "bf16", "int8", "nf4")
     print_rows(rows, json_, empty="", columns=columns)
     if not json_:
         print("\nfp32 to nf4: GiB of weights; activations come on top.")
