@@ -23,11 +23,13 @@ check: setup ## Lint, format and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: setup system ## Measure: embedder, reranker, store, retrieval, serving
+bench: setup system ## Measure: embedder, reranker, store, retrieval, maxsim, evidence, serving
 	$(RUN)/python -m benchmarks.embedder
 	$(RUN)/python -m benchmarks.store
 	$(RUN)/python -m benchmarks.retrieval
 	$(RUN)/python -m benchmarks.reranker
+	$(RUN)/python -m benchmarks.maxsim
+	$(RUN)/python -m benchmarks.evidence
 	$(RUN)/python -m benchmarks.serving
 
 format: setup
