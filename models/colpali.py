@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
+from transformers import conversion_mapping
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from cluster.errors import InvalidInput, ModelUnavailable
@@ -30,6 +31,7 @@ from models.visuals import MOST_IMAGE_PIXELS, Picture
 MOST_QUERY_CHARS = 2000  # of a question's words; what is beyond is not looked at
 LEAST_RATIO = 0.0055  # of a picture's sides: the processors refuse 1 : 200
 QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
+QWEN3 = "qwen3_vl"
 ADAPTER_FILE = "adapter_config.json"
 
 
@@ -192,17 +194,28 @@ def _family(folder: Path) -> _Family:
     """The architecture of a checkpoint, by its config. Raises ModelUnavailable."""
     from colpali_engine import models as engine
 
+    _forget_engines_renaming()
     families = {
         "paligemma": _Family(
             engine.ColPali, engine.ColPaliProcessor, may_lack=("model.lm_head.weight",)
         ),
         "qwen2_vl": _Family(engine.ColQwen2, engine.ColQwen2Processor),
-        "qwen3_vl": _Family(engine.ColQwen3, engine.ColQwen3Processor),
+        QWEN3: _Family(engine.ColQwen3, engine.ColQwen3Processor),
     }
     kind = json.loads((folder / "config.json").read_text()).get("model_type")
     if kind not in families:
         raise ModelUnavailable(f"{folder} holds a {kind!r} model: choose {', '.join(families)}")
     return families[kind]
+
+
+def _forget_engines_renaming() -> None:
+    """Undo what the engine does to transformers when it is imported.
+
+    It registers the names of ColQwen3's weights for every Qwen3-VL model of the process: embedders
+    and rerankers that are loaded or saved later would lose theirs. ColQwen3 brings its own along.
+    """
+    if QWEN3 in conversion_mapping.USER_REGISTERED_MAPPINGS:
+        conversion_mapping.register_checkpoint_conversion_mapping(QWEN3, [], overwrite=True)
 
 
 @contextmanager

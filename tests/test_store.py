@@ -22,7 +22,7 @@ from cluster.errors import FingerprintMismatch, InvalidInput, StoreUnavailable
 from cluster.expressions import to_expression
 from cluster.milvus import MilvusStore, open_store
 from cluster.page_files import PageFiles
-from cluster.schema import check_document_fields
+from cluster.schema import check_document_fields, pages_schema
 from cluster.settings import Settings, load_settings
 from jobs.forget import forget_document
 
@@ -513,6 +513,38 @@ def test_tenants_with_the_same_bytes_are_apart(store: MilvusStore) -> None:
     assert store.document("ours", ours.doc_id) is None
     assert store.document("theirs", theirs.doc_id) == theirs
     assert [hit.tenant for hit in search(store, "secret", "hybrid")] == ["theirs"]
+
+
+def test_expected_cer_is_a_filter_that_unknown_pages_do_not_pass(store: MilvusStore) -> None:
+    document = a_document()
+    cers = {1: None, 2: 0.0, 3: 0.25, 4: 1.0}
+    add(store, *(replace(a_row(document, page), expected_cer=cer) for page, cer in cers.items()))
+    assert store.expected_cers(document) == {2: 0.0, 3: 0.25, 4: 1.0}
+    assert store.pages_present(document) == {1, 2, 3, 4}
+    assert store.pages_present(document, read=True) == {2, 3, 4}
+    for wanted, pages in (
+        (Filter(), {1, 2, 3, 4}),
+        (Filter(max_cer=0.25), {2, 3}),
+        (Filter(min_cer=0.25), {3, 4}),
+        (Filter(min_cer=0.0), {2, 3, 4}),
+        (Filter(min_cer=0.1, max_cer=0.3), {3}),
+    ):
+        found = search(store, wanted=wanted)
+        assert {hit.page for hit in found} == pages
+        assert all(hit.expected_cer == cers[hit.page] for hit in found)
+    for wrong in (-0.1, 1.1, float("nan"), float("inf")):
+        with pytest.raises(InvalidInput, match="a share from 0 to 1"):
+            search(store, wanted=Filter(max_cer=wrong))
+
+
+def test_a_collection_of_an_older_quire_is_named_as_one(server: MilvusStore) -> None:
+    older = server.collection("older")
+    schema, index = pages_schema(4, FINGERPRINT.to_json())
+    schema._fields = [field for field in schema.fields if field.name != "expected_cer"]
+    server._client.create_collection("older_pages", schema=schema, index_params=index)
+    with pytest.raises(FingerprintMismatch, match="older Quire"):
+        older.open_collection(FINGERPRINT)
+    server._client.drop_collection("older_pages")
 
 
 def test_forgotten_rows_are_gone_at_once(store: MilvusStore) -> None:
