@@ -222,7 +222,7 @@ def vectors(
     late_interaction: Annotated[str | None, setting("late_interaction")] = None,
 ) -> None:
     """Write the multi-vectors of a document's pages, with the grid that they lie on."""
-    settings = load_settings(**settings_among(locals()))
+    settings = load_settings(tiles=tiles, late_interaction=late_interaction)
     from jobs.vectors import run
 
     pages = run(settings, file, kind=kind, pooling=pooling, out=out)
