@@ -38,11 +38,16 @@ def similarities(query: np.ndarray, page: PackedVectors) -> np.ndarray:
 def _workers() -> ThreadPoolExecutor:
     """As many threads as torch has, each computing alone: a page is too small to be shared."""
     count = torch.get_num_threads()
-    workers = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    workers = ThreadPoolExecutor(count, initializer=_compute_alone)
     all_started = Barrier(count)
     list(workers.map(lambda _: all_started.wait(), range(count)))
     torch.set_num_threads(count)  # theirs is 1 for good; threads to come have what there was
     return workers
+
+
+def _compute_alone() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread takes over what is set with its first look at it
 
 
 def _scores(query: torch.Tensor, pages: Sequence[PackedVectors]) -> np.ndarray:
