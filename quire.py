@@ -51,6 +51,7 @@ Model = Annotated[str | None, setting("model")]
 Precision = Annotated[str | None, setting("precision")]
 Dimensions = Annotated[int | None, setting("dimensions")]
 MaxPixels = Annotated[int | None, setting("max_pixels")]
+# As jobs/vectors.py has them; to import those would cost every command half a second.
 VectorKind = Literal["multi", "hidden"]
 Pooling = Literal["none", "mean", "max", "std", "concat", "attention"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

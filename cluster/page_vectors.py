@@ -49,14 +49,6 @@ class Tile:
     def cells(self) -> int:
         return self.rows * self.columns
 
-    def boxes(self) -> np.ndarray:
-        """The place of each vector on the page, float32[rows × columns, 4], row by row."""
-        left, top, right, bottom = self.box
-        x = np.linspace(left, right, self.columns + 1)
-        y = np.linspace(top, bottom, self.rows + 1)
-        row, column = np.divmod(np.arange(self.cells), self.columns)
-        return np.stack([x[column], y[row], x[column + 1], y[row + 1]], axis=1).astype(np.float32)
-
 
 @dataclass(frozen=True)
 class PageVectors:

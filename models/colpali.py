@@ -72,11 +72,6 @@ class ColPaliModel:
         self._hidden: list[torch.Tensor] = []
         self._model.custom_text_proj.register_forward_pre_hook(self._remember)
 
-    @property
-    def hidden_dimension(self) -> int:
-        """Width of the states before the projection."""
-        return int(self._model.custom_text_proj.in_features)
-
     def embed_images(
         self, images: Sequence[Picture], *, hidden: bool = False, tiles: int = 1
     ) -> list[PageVectors]:
