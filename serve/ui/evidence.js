@@ -1,6 +1,9 @@
 /** What stands out on a page, drawn over its image: warm where it is, boxes around the strongest. */
 
+import { getEvidence, getQuality } from "./api.js";
+import { explain } from "./dialogs.js";
 import { el } from "./element.js";
+import { t } from "./language.js";
 
 const WIDTH_PX = 1000; // of the drawing; it is stretched over the image
 const MOST_OPACITY = 0.55;
@@ -32,7 +35,7 @@ export function layOver(canvas, image) {
 }
 
 /** Draw `{heat, regions}` on a canvas that lies over an image of this shape. */
-export function drawEvidence(canvas, { heat, regions }, { width, height }) {
+function drawEvidence(canvas, { heat, regions }, { width, height }) {
   canvas.width = WIDTH_PX;
   canvas.height = Math.round((WIDTH_PX * height) / width);
   const context = canvas.getContext("2d");
@@ -43,4 +46,58 @@ export function drawEvidence(canvas, { heat, regions }, { width, height }) {
     context.strokeRect(left * canvas.width, top * canvas.height,
       (right - left) * canvas.width, (bottom - top) * canvas.height);
   }
+}
+
+/**
+ * What is drawn over a page: its evidence, what is hard to read, or nothing. `parts()`: the canvas, the
+ * image, the line that says what is seen, and a button for each; `place()`: the page, what was asked, a signal.
+ */
+export function createOverlay(parts, place) {
+  const kinds = ["evidence", "quality"];
+  let kind = "";
+
+  function find(wanted, { asked: { pageId, tenant, q }, signal }) {
+    if (wanted === "evidence") return getEvidence(pageId, { tenant, q, signal });
+    return getQuality(pageId, { tenant, signal });
+  }
+
+  /** A model that sleeps takes its time to wake. */
+  async function show() {
+    const { canvas, image, seen, ...buttons } = parts();
+    const here = place();
+    if (kind === "evidence" && !here.asked.q) kind = "";
+    for (const name of kinds) buttons[name].setAttribute("aria-pressed", String(kind === name));
+    buttons.evidence.disabled = !here.asked.q;
+    canvas.hidden = true;
+    seen.textContent = kind ? t("looking") : "";
+    if (!kind) return;
+    const wanted = kind;
+    const isOld = () => here.signal.aborted || kind !== wanted || here.page !== place().page;
+    try {
+      const found = await find(wanted, here);
+      if (isOld()) return;
+      drawEvidence(canvas, found, { width: here.page.width_px, height: here.page.height_px });
+      canvas.hidden = false;
+      layOver(canvas, image);
+      const said = wanted === "quality" ? "seenQuality" : `seen_${found.method}`;
+      seen.textContent = t(found.regions.length ? said : "seenNothing");
+    } catch (error) {
+      if (error.name === "AbortError" || isOld()) return;
+      kind = "";
+      buttons[wanted].setAttribute("aria-pressed", "false");
+      const { title, text } = explain(error);
+      seen.textContent = `${title} ${text}`;
+    }
+  }
+
+  return {
+    show,
+    toggle(wanted) {
+      kind = kind === wanted ? "" : wanted;
+      if (place().page) show();
+    },
+    off() {
+      kind = "";
+    },
+  };
 }

@@ -1,13 +1,13 @@
 /** One page, large, with its text beside it. */
 
-import { getEvidence, getImage, getOriginal, getPage, getQuality, imageUrl } from "./api.js";
+import { getImage, getOriginal, getPage, imageUrl } from "./api.js";
 import { announce, explain, toast } from "./dialogs.js";
 import { byId, el, iconButton, marked } from "./element.js";
 import { loadImage } from "./images.js";
 import { onLanguage, t } from "./language.js";
 import { documentName, fileBeside } from "./naming.js";
 import { qualityBadge, scoreList } from "./card.js";
-import { drawEvidence, layOver } from "./evidence.js";
+import { createOverlay, layOver } from "./evidence.js";
 
 const STEP_PX = 400; // widths asked for, so that few sizes are made
 const WIDEST_PX = 2000;
@@ -33,7 +33,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
   let loading = new AbortController();
   let steps = Promise.resolve();
   let parts = {};
-  let overlay = ""; // "evidence", "quality" or nothing
+  const overlay = createOverlay(() => parts, () => ({ page: shown, asked, signal: loading.signal }));
 
   function build() {
     const button = (name, label, click) => iconButton(name, t(label), click);
@@ -49,8 +49,8 @@ export function createViewer({ moved, closed, similar, neighbour }) {
       matches: el("span", { class: "note" }),
       canvas: el("canvas", { class: "evidence", hidden: true }),
       seen: el("p", { class: "note", role: "status" }),
-      evidence: button("evidence", "showEvidence", () => toggle("evidence")),
-      quality: button("quality", "showQuality", () => toggle("quality")),
+      evidence: button("evidence", "showEvidence", () => overlay.toggle("evidence")),
+      quality: button("quality", "showQuality", () => overlay.toggle("quality")),
     };
     parts.sheet = el("div", {
       class: "sheet", tabindex: "0", role: "region", autofocus: true, "aria-label": t("pageImage"),
@@ -97,7 +97,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
       if (signal.aborted) return;
       fill(replace);
       showImage(shown.image_url || imageUrl(pageId, tenant), signal);
-      showOverlay(signal);
+      overlay.show();
     } catch (error) {
       fail(error);
     }
@@ -142,42 +142,6 @@ export function createViewer({ moved, closed, similar, neighbour }) {
     parts.text.querySelector("mark")?.scrollIntoView({ block: "nearest" });
     announce(`${parts.title.textContent}, ${parts.count.textContent}`);
     moved(shown, { replace });
-  }
-
-  function toggle(wanted) {
-    overlay = overlay === wanted ? "" : wanted;
-    if (shown) showOverlay(loading.signal);
-  }
-
-  /** Draw what was asked for over the page; a model that sleeps takes its time to wake. */
-  async function showOverlay(signal) {
-    if (overlay === "evidence" && !asked.q) overlay = "";
-    for (const name of ["evidence", "quality"]) {
-      parts[name].setAttribute("aria-pressed", String(overlay === name));
-    }
-    parts.evidence.disabled = !asked.q;
-    parts.canvas.hidden = true;
-    parts.seen.textContent = overlay ? t("looking") : "";
-    if (!overlay) return;
-    const wanted = overlay;
-    const { pageId, tenant, q } = asked;
-    try {
-      const found = wanted === "evidence"
-        ? await getEvidence(pageId, { tenant, q, signal })
-        : await getQuality(pageId, { tenant, signal });
-      if (signal.aborted || overlay !== wanted || pageId !== asked.pageId) return;
-      drawEvidence(parts.canvas, found, { width: shown.width_px, height: shown.height_px });
-      parts.canvas.hidden = false;
-      layOver(parts.canvas, parts.image);
-      const kind = wanted === "quality" ? "seenQuality" : `seen_${found.method}`;
-      parts.seen.textContent = t(found.regions.length ? kind : "seenNothing");
-    } catch (error) {
-      if (error.name === "AbortError" || overlay !== wanted || pageId !== asked.pageId) return;
-      overlay = "";
-      parts[wanted].setAttribute("aria-pressed", "false");
-      const { title, text } = explain(error);
-      parts.seen.textContent = `${title} ${text}`;
-    }
   }
 
   function widthPx() {
@@ -228,7 +192,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
   const keys = {
     ArrowLeft: () => step("previous"), ArrowRight: () => step("next"),
     j: () => stepHit(1), k: () => stepHit(-1), z: zoom,
-    e: () => asked.q && toggle("evidence"), o: () => toggle("quality"),
+    e: () => asked.q && overlay.toggle("evidence"), o: () => overlay.toggle("quality"),
   };
   dialog.addEventListener("keydown", (event) => {
     const modified = event.ctrlKey || event.metaKey || event.altKey;
@@ -238,7 +202,7 @@ export function createViewer({ moved, closed, similar, neighbour }) {
   });
   dialog.addEventListener("close", () => {
     loading.abort();
-    overlay = "";
+    overlay.off();
     dialog.classList.remove("large");
     const page = shown;
     shown = null;
