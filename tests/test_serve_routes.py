@@ -205,7 +205,7 @@ def test_search_is_what_the_command_line_finds(
         assert (found["mode"], found["rerank"]) == (mode, rerank)
         assert [hit["page_id"] for hit in found["hits"]] == [hit.page_id for hit in expected]
         for hit, want in zip(found["hits"], expected, strict=True):
-            scores = (want.dense, want.text_score, want.fused, want.rerank)
+            scores = (want.dense, want.text_score, want.fused, want.rerank, want.maxsim)
             assert list(hit["scores"].values()) == pytest.approx(scores, abs=1e-3)
             assert (hit["scores"]["rerank"] is None) == (rerank == "none")
 

@@ -62,7 +62,7 @@ export function createDocuments({ open, only, reindexing, counted }) {
       title: t("deleteTitle"), text: t("deleteText", documentName(document), document.pages),
       action: t("delete"), danger: true,
     });
-    if (!sure) return;
+    if (!sure) return focusDelete(document.doc_id); // the list may have been drawn anew meanwhile
     try {
       await deleteDocument(document);
     } catch (problem) {
@@ -73,8 +73,13 @@ export function createDocuments({ open, only, reindexing, counted }) {
     const next = row.nextElementSibling ?? row.previousElementSibling;
     const focused = next?.dataset.document;
     await load();
-    const again = [...place.querySelectorAll("tr")].find((other) => focused && other.dataset.document === focused);
-    (again?.querySelector(".delete") ?? byId("documents-q")).focus();
+    focusDelete(focused);
+  }
+
+  /** Focus the delete button of a document, or what is above the list where it is not there. */
+  function focusDelete(docId) {
+    const row = [...place.querySelectorAll("tr")].find((other) => docId && other.dataset.document === docId);
+    (row?.querySelector(".delete") ?? byId("documents-q")).focus();
   }
 
   async function reindex(document) {
