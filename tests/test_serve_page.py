@@ -888,9 +888,11 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(tab: Tab, known: Known) -> None
     page.keyboard.press("Escape")
     expect(page.locator("#results h2")).to_have_text("The server asks for a key")
     page.get_by_role("button", name="Enter a key").click()
+    expect(key.get_by_label("Key")).to_be_focused()  # once the server has refused again
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
     expect(key).to_contain_text("does not know this key")
+    expect(key.get_by_label("Key")).to_be_focused()
     page.keyboard.type("right")
     page.keyboard.press("Enter")
     expect(page.locator(".frame[data-state=ready] img").first).to_be_visible()
