@@ -24,8 +24,9 @@ from cluster.page_words import PageWord, from_bytes, matched_words
 from jobs.pdf import Renderer, RenderLimits, RenderTarget
 from models.colpali import ColPaliModel
 from models.embedder import Qwen3VLEmbedder
-from models.evidence import Evidence, of_states, of_tokens, of_words
+from models.evidence import Evidence, of_states, of_words
 from models.inputs import MultimodalInput
+from models.late_interaction import token_evidence
 from models.options import EmbedderOptions, LateInteractionOptions
 
 TEXTS = Path(__file__).parent.parent / "jobs" / "demo_texts"
@@ -114,11 +115,7 @@ def rendered(pages: list[Page]) -> Iterator[tuple[Page, bytes, list[PageWord]]]:
 def late_evidence(model: ColPaliModel, page: Page, jpeg: bytes, tiles: int) -> Evidence:
     """As `LateSearch.evidence`, of vectors that were not stored."""
     (seen,) = model.embed_images([jpeg], tiles=tiles)
-    vectors, tokens = model.embed_query(page.question), model.query_tokens(page.question)
-    said = [number for number, token in enumerate(tokens) if token]
-    return of_tokens(
-        [tokens[number] for number in said], vectors[said] @ seen.vectors.T, seen.tiles
-    )
+    return token_evidence(model, page.question, seen.vectors, seen.tiles)
 
 
 def is_hit(evidence: Evidence, page: Page) -> bool:

@@ -228,11 +228,10 @@ class Settings(BaseSettings):
         4_096, ge=256, description="Budget of tokens in one batch of the late-interaction model."
     )
 
+    # The OCR quality predictor
     quality: Literal["on", "off"] = Field(
         "off", description="Predict at ingest how well OCR would read each page."
     )
-
-    # The OCR quality predictor
     quality_model: str = Field(
         "", description="Folder of an OCR quality predictor; empty takes the one that is shipped."
     )

@@ -64,8 +64,3 @@ class PageReader:
             raise UnreadableDocument("corrupt", str(error)) from error
         size = fit(image.width, image.height, MAX_OCR_PIXELS)
         return np.asarray(image if image.size == size else image.resize(size))
-
-
-def to_gray(rgb: np.ndarray) -> np.ndarray:
-    """uint8[height, width, 3] → uint8[height, width], as ingest gives pages to OCR."""
-    return np.asarray(Image.fromarray(rgb).convert("L"))

@@ -32,11 +32,12 @@ from jobs.degrade import as_fields, degrade, plan_effects
 from jobs.label_store import LabelStore, Row
 from jobs.ocr import OCR_DPI, OcrFailed
 from jobs.ocr_engine import OcrEngine
-from jobs.page_pixels import PageReader, to_gray
+from jobs.page_pixels import PageReader
 from jobs.pdf import RenderLimits
 from jobs.progress import ProgressView, progress_view
 from jobs.stages import render_limits
 from jobs.transcripts import Transcript, transcript_of
+from models.quality_predictor import to_gray
 
 Batch = dict[str, Any]
 ROWS_PER_FILE = 100

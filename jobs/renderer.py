@@ -13,8 +13,10 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +29,7 @@ from cluster.errors import InvalidInput, UnreadableDocument
 from jobs.frames import Header, read_frame, write_frame
 from jobs.ocr import MAX_OCR_PIXELS, OCR_DPI, OcrFailed, recognise
 from jobs.pdf import RenderLimits, RenderTarget
-from jobs.readers import PageView, Reader, clean_text, open_reader
+from jobs.readers import Reader, clean_text, open_reader
 from models.images import grid_size
 
 JPEG_QUALITY = 87
@@ -131,12 +133,13 @@ def _render(reader: Reader, number: int, target: RenderTarget, deadline: float) 
     kept_size = fit(width, height, target.keep_pixels)
     kept = page.draw(*kept_size) if math.prod(kept_size) > math.prod(grid) else pixels
     jpeg = _jpeg(kept)
-    scan = _jpeg(_as_ocr_gets_it(page), SCAN_QUALITY) if target.scan else b""
+    as_ocr_gets_it = cache(lambda: page.draw(*fit(*page.size_px(OCR_DPI), MAX_OCR_PIXELS)))
+    scan = _jpeg(as_ocr_gets_it(), SCAN_QUALITY) if target.scan else b""
     words = page_words.to_bytes(page.words)
     render_s = time.monotonic() - started
     text, recognised = page.text, Recognised()
     if target.ocr and _wants_ocr(text, pixels):
-        recognised = _recognise(page, target, deadline)
+        recognised = _recognise(as_ocr_gets_it, target, deadline)
         text = recognised.text or text
     header: Header = {
         "width": grid[0],
@@ -165,19 +168,15 @@ def _wants_ocr(text: str, pixels: np.ndarray) -> bool:
     return len("".join(text.split())) < MIN_TEXT_CHARS and int(pixels.min()) < int(pixels.max())
 
 
-def _recognise(page: PageView, target: RenderTarget, deadline: float) -> Recognised:
+def _recognise(draw: Callable[[], np.ndarray], target: RenderTarget, deadline: float) -> Recognised:
     started = time.monotonic()
-    gray = np.asarray(Image.fromarray(_as_ocr_gets_it(page)).convert("L"))
+    gray = np.asarray(Image.fromarray(draw()).convert("L"))
     left_s = deadline - time.monotonic() - OCR_GRACE_S
     try:
         text, error = recognise(gray, target.ocr_languages, dpi=OCR_DPI, timeout_s=left_s), ""
     except OcrFailed as failure:
         text, error = "", str(failure)
     return Recognised(clean_text(text), error, time.monotonic() - started)
-
-
-def _as_ocr_gets_it(page: PageView) -> np.ndarray:
-    return page.draw(*fit(*page.size_px(OCR_DPI), MAX_OCR_PIXELS))
 
 
 def _jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:

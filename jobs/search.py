@@ -11,14 +11,13 @@ from cluster.milvus import open_store
 from cluster.page_files import PageFiles
 from cluster.settings import Settings
 from models.options import EmbedderOptions, LateInteractionOptions, Precision, RerankerOptions
-from models.protocols import LateInteraction, Reranker
+from models.protocols import LateInteraction, MatchPages, Reranker
 from models.registry import registry
 from models.retrieval import (
-    LateStage,
     Retriever,
     SecondStage,
     local_first_stage,
-    local_late_stage,
+    local_match,
     local_second_stage,
 )
 
@@ -43,9 +42,9 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
             raise NotFound(
                 f"collection {settings.collection!r} is empty: quire ingest DIR fills it"
             )
-        second, late = _second_stage(settings), _late_stage(settings)
+        second, match = _second_stage(settings), _match(settings)
         if settings.mode == "text":
-            yield Retriever(lambda: store, None, second, late)
+            yield Retriever(lambda: store, None, second, match)
             return
         options = EmbedderOptions.from_settings(settings, has_gpu=False)
         if settings.precision == "auto":  # the collection's own
@@ -55,7 +54,7 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
         from models.embedder import Qwen3VLEmbedder
 
         first = local_first_stage(Qwen3VLEmbedder(options))
-        yield Retriever(lambda: store, first, second, late)
+        yield Retriever(lambda: store, first, second, match)
 
 
 def _second_stage(settings: Settings) -> SecondStage | None:
@@ -72,7 +71,7 @@ def _second_stage(settings: Settings) -> SecondStage | None:
     return local_second_stage(spec, load, PageFiles(settings.page_images_url))
 
 
-def _late_stage(settings: Settings) -> LateStage | None:
+def _match(settings: Settings) -> MatchPages | None:
     if settings.rerank != "late-interaction":
         return None
     options = LateInteractionOptions.from_settings(settings)
@@ -82,7 +81,7 @@ def _late_stage(settings: Settings) -> LateStage | None:
 
         return ColPaliModel(options)
 
-    return local_late_stage(load, PageFiles(settings.page_images_url))
+    return local_match(load, PageFiles(settings.page_images_url))
 
 
 def _precision_of(held: Fingerprint) -> Precision:

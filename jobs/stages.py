@@ -309,7 +309,8 @@ class EmbedPages:
                 self._read_one(reading, page, key, scan)
             return
         for (page, _, _), cer in zip(rendered, found, strict=True):
-            page["expected_cer"] = page["expected_cer"] if cer is None else cer
+            if cer is not None:
+                page["expected_cer"] = cer
 
     def _read_one(
         self, reading: PageReading, page: dict[str, Any], key: PageKey, scan: bytes
@@ -321,7 +322,8 @@ class EmbedPages:
         except InvalidInput as error:
             page |= {"reason": "unreadable", "message": str(error)}
         else:
-            page["expected_cer"] = page["expected_cer"] if cer is None else cer
+            if cer is not None:
+                page["expected_cer"] = cer
 
     def _chunks(self, text: str) -> list[str]:
         settings = self.job.settings

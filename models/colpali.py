@@ -5,7 +5,6 @@ The models are colpali-engine's. Not covered: training, and queries longer than 
 
 import json
 import math
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,17 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import conversion_mapping
-from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from cluster.errors import InvalidInput, ModelUnavailable
-from cluster.page_vectors import PageVectors, Tile
-from models.images import decode_image
-from models.loading import check_files, checkpoint_folder
+from cluster.page_vectors import WHOLE_PAGE, PageVectors, Tile
+from models.loading import check_files, checkpoint_folder, load_weights
 from models.options import LateInteractionOptions
+from models.prompts import neutralizer
 from models.registry import registry
-from models.visuals import MOST_IMAGE_PIXELS, Picture
+from models.visuals import Picture, to_image
 
 MOST_QUERY_CHARS = 2000  # of a question's words; what is beyond is not looked at
 LEAST_RATIO = 0.0055  # of a picture's sides: the processors refuse 1 : 200
@@ -58,16 +55,17 @@ class ColPaliModel:
             base = checkpoint_folder(self.spec.base, self.spec.base_revision)
         check_files(base, chat=False)
         family = _family(base)
-        disable_progress_bar()
-        set_verbosity_error()
+        # CPUs without matrix units compute bf16 slower than fp32.
+        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         with _on_base(folder, base) as whole:
-            self._model = _load(family, whole, device)
+            self._model = load_weights(
+                family.model, whole, dtype=dtype, device=device, may_lack=family.may_lack
+            ).eval()
         self._processor = family.processor.from_pretrained(base, local_files_only=True)
         size = self._processor.image_processor.size
         if "longest_edge" in size:  # a resolution of its own choice; ColPali's is fixed
             size["longest_edge"] = self.spec.max_pixels
-        specials = sorted(self._processor.tokenizer.all_special_tokens, key=len, reverse=True)
-        self._special = re.compile("|".join(re.escape(token) for token in specials))
+        self._neutral = neutralizer(self._processor.tokenizer)
         self._device = device
         self._hidden: list[torch.Tensor] = []
         self._model.custom_text_proj.register_forward_pre_hook(self._remember)
@@ -82,7 +80,7 @@ class ColPaliModel:
         """
         if tiles not in (1, 4):
             raise InvalidInput(f"tiles is 1 (the whole page) or 4 (and its quarters), not {tiles}")
-        pages = [_to_image(image) for image in images]
+        pages = [to_image(image).convert("RGB") for image in images]
         parts = [part for page in pages for part in _parts(page, tiles)]
         found: list[PageVectors] = []
         for start in range(0, len(parts), self._batch_images):
@@ -113,9 +111,7 @@ class ColPaliModel:
 
     def _plain(self, text: str) -> str:
         """Words in which no special token of the checkpoint stands, at most so many."""
-        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)[
-            :MOST_QUERY_CHARS
-        ]
+        return self._neutral(text)[:MOST_QUERY_CHARS]
 
     @property
     def _batch_images(self) -> int:
@@ -126,9 +122,8 @@ class ColPaliModel:
         is_image = self._processor.get_image_mask(encoded).numpy()
         vectors, states, _ = self._forward(encoded, hidden=hidden)
         pages = []
-        for row, part in enumerate(parts):
-            mine = is_image[row]
-            tile = self._tile(part, encoded, row)
+        for row, mine in enumerate(is_image):
+            tile = self._tile(encoded, row)
             if tile.cells != int(mine.sum()):
                 raise ModelUnavailable(
                     f"{self.spec.name} gave {int(mine.sum())} vectors for a grid of {tile.rows} × "
@@ -138,7 +133,7 @@ class ColPaliModel:
             pages.append(PageVectors(vectors[row][mine], (tile,), kept))
         return pages
 
-    def _tile(self, part: Image.Image, encoded: Any, row: int) -> Tile:
+    def _tile(self, encoded: Any, row: int) -> Tile:
         if "image_grid_thw" in encoded:
             merge = self._processor.image_processor.merge_size
             _, rows, columns = encoded["image_grid_thw"][row].tolist()
@@ -154,35 +149,15 @@ class ColPaliModel:
         """vectors float32[B, L, d], states float32[B, L, h] if wanted, real tokens bool[B, L]."""
         encoded.pop("labels", None)  # ColPali's processor makes them for training
         inputs = {name: value.to(self._device) for name, value in encoded.items()}
-        self._hidden.clear()
         # Once more, in float32: in bf16 a length is off by up to 0.4 %. Padding stays zero.
         vectors = torch.nn.functional.normalize(self._model(**inputs).float(), dim=-1)
-        states = self._hidden.pop().float().cpu().numpy() if hidden else None
+        before = self._hidden.pop()
+        states = before.float().cpu().numpy() if hidden else None
         real = encoded["attention_mask"].bool()
         return vectors.cpu().numpy(), states, real.cpu().numpy()
 
     def _remember(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._hidden.append(inputs[0])
-
-
-def _load(family: _Family, folder: Path, device: str) -> Any:
-    # CPUs without matrix units compute bf16 slower than fp32.
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    try:
-        model, found = family.model.from_pretrained(
-            folder,
-            output_loading_info=True,
-            dtype=dtype,
-            device_map={"": device},
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except (OSError, SafetensorError) as error:
-        raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
-    missing = [name for name in found["missing_keys"] if name not in family.may_lack]
-    if lacking := [*missing, *found["mismatched_keys"]]:
-        raise ModelUnavailable(f"the checkpoint in {folder} lacks {len(lacking)} weights")
-    return model.eval()
 
 
 def _family(folder: Path) -> _Family:
@@ -233,14 +208,6 @@ def _on_base(adapter: Path, base: Path) -> Iterator[Path]:
         yield folder
 
 
-def _to_image(picture: Picture) -> Image.Image:
-    if isinstance(picture, bytes):
-        return decode_image(picture, max_pixels=MOST_IMAGE_PIXELS)
-    if isinstance(picture, np.ndarray):
-        return Image.fromarray(picture)
-    return picture.convert("RGB")
-
-
 def _wide_enough(picture: Image.Image) -> Image.Image:
     """A picture on white paper, where it is too narrow for the processors."""
     least = math.ceil(max(picture.size) * LEAST_RATIO)
@@ -268,7 +235,7 @@ def _parts(page: Image.Image, tiles: int) -> list[Image.Image]:
 
 def _joined(parts: Sequence[PageVectors]) -> PageVectors:
     """The tiles of one page, one after the other."""
-    boxes = ((0.0, 0.0, 1.0, 1.0), *QUARTERS)
+    boxes = (WHOLE_PAGE, *QUARTERS)
     tiles = tuple(replace(part.tiles[0], box=box) for part, box in zip(parts, boxes, strict=False))
     hidden = [part.hidden for part in parts if part.hidden is not None]
     return PageVectors(

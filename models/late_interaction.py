@@ -7,7 +7,14 @@ import numpy as np
 
 from cluster.errors import InvalidInput, NotFound
 from cluster.page_files import PageFiles, PageKey, vectors_kind
-from cluster.page_vectors import PackedVectors, PageVectors, Storage, from_bytes, pack_vectors
+from cluster.page_vectors import (
+    PackedVectors,
+    PageVectors,
+    Storage,
+    Tile,
+    from_bytes,
+    pack_vectors,
+)
 from models.evidence import Evidence, of_tokens
 from models.inputs import MultimodalInput
 from models.pooling import merge_tokens
@@ -53,12 +60,7 @@ class LateSearch:
         held = self._held(page)
         if held is None:
             raise NotFound(f"page {page.page} of {page.doc_id} has no multi-vectors of this model")
-        vectors, tokens = self._model.embed_query(text), self._model.query_tokens(text)
-        said = [number for number, token in enumerate(tokens) if token]
-        if not said:
-            raise InvalidInput("give words to look for")
-        similar = similarities(vectors[said], held)
-        return of_tokens([tokens[number] for number in said], similar, held.tiles)
+        return token_evidence(self._model, text, held.cell_vectors, held.tiles)
 
     def _held(self, page: PageKey) -> PackedVectors | None:
         try:
@@ -68,6 +70,17 @@ class LateSearch:
         except InvalidInput as error:  # one damaged file is no reason to fail a search
             log.warning("multi-vectors of page %s of %s: %s", page.page, page.doc_id, error)
             return None
+
+
+def token_evidence(
+    model: LateInteraction, text: str, cells: np.ndarray, tiles: Sequence[Tile]
+) -> Evidence:
+    """Where the words of a text are among cells float32[N, d] of a page. Raises InvalidInput."""
+    vectors, tokens = model.embed_query(text), model.query_tokens(text)
+    said = [number for number, token in enumerate(tokens) if token]
+    if not said:
+        raise InvalidInput("give words to look for")
+    return of_tokens([tokens[number] for number in said], similarities(vectors[said], cells), tiles)
 
 
 def pack_page(page: PageVectors, *, storage: Storage, token_pooling: int) -> PackedVectors:

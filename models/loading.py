@@ -45,34 +45,56 @@ def load_checkpoint(
         precision = "bf16" if target.startswith("cuda") else "fp32"
     folder = checkpoint_folder(spec.checkpoint, spec.revision)
     check_files(folder)
-    disable_progress_bar()  # it would tear the progress display of the job that loads us
-    set_verbosity_error()  # it lists the weights that we leave out on purpose
     quantized = precision in ("int8", "nf4")
     if precision == "nf4":
         _check_nf4_shapes(folder)
     # CPUs without matrix units compute bf16 slower than fp32.
     compute = torch.bfloat16 if target.startswith("cuda") else torch.float32
-    model: Qwen3VLModel
-    try:
-        # With its report; transformers declares only the model as returned.
-        model, found = cast(Any, Qwen3VLModel).from_pretrained(
-            folder,
-            output_loading_info=True,
-            dtype={"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, compute),
-            device_map={"": target},
-            use_safetensors=True,
-            local_files_only=True,
-            quantization_config=_quantization(precision, compute, quantize_vision),
-        )
-    except (OSError, SafetensorError) as error:
-        raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
-    if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
-        # transformers would go on with random weights in their place.
-        raise ModelUnavailable(f"the checkpoint in {folder} lacks {len(lacking)} weights")
+    model: Qwen3VLModel = load_weights(
+        Qwen3VLModel,
+        folder,
+        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, compute),
+        device=target,
+        quantization=_quantization(precision, compute, quantize_vision),
+    )
     if quantized:
         _check_quantized(model, quantize_vision)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     return Checkpoint(folder, model, processor, precision)
+
+
+def load_weights(
+    kind: Any,
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    quantization: BitsAndBytesConfig | None = None,
+    may_lack: tuple[str, ...] = (),
+) -> Any:
+    """A model of a transformers class `kind`; `may_lack` are tensors that it does without.
+
+    Raises ModelUnavailable.
+    """
+    disable_progress_bar()  # it would tear the progress display of the job that loads us
+    set_verbosity_error()  # it lists the weights that we leave out on purpose
+    try:
+        model, found = kind.from_pretrained(
+            folder,
+            output_loading_info=True,
+            dtype=dtype,
+            device_map={"": device},
+            use_safetensors=True,
+            local_files_only=True,
+            quantization_config=quantization,
+        )
+    except (OSError, SafetensorError) as error:
+        raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
+    missing = [name for name in found["missing_keys"] if name not in may_lack]
+    if lacking := [*missing, *found["mismatched_keys"]]:
+        # transformers would go on with random weights in their place.
+        raise ModelUnavailable(f"the checkpoint in {folder} lacks {len(lacking)} weights")
+    return model
 
 
 def output_rows(checkpoint: Checkpoint, token_ids: Sequence[int]) -> torch.Tensor:

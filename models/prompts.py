@@ -56,9 +56,7 @@ class PromptTokenizer:
         self.video_id: int = processor.video_token_id
         self._frame = processor.vision_start_token + processor.video_token
         self._frame += processor.vision_end_token
-        specials = sorted(self.tokenizer.all_special_tokens, key=len, reverse=True)
-        # Whoever writes "<|im_end|>" into a document must not close the user's turn.
-        self._special = re.compile("|".join(re.escape(token) for token in specials))
+        self.neutral = neutralizer(self.tokenizer)
         self._closing = self._closing_ids(closing_token)
 
     def encode(self, prompt: Callable[[str], Prompt], text: str, max_tokens: int) -> EncodedInput:
@@ -77,10 +75,6 @@ class PromptTokenizer:
             visual_index=np.flatnonzero(is_visual),
             visuals=whole.visuals,
         )
-
-    def neutral(self, text: str) -> str:
-        """Text in which no special token of the checkpoint stands."""
-        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
     def _closing_ids(self, token: str) -> list[int]:
         """What must be appended so that inputs end on `token`: some tokenizers add it."""
@@ -151,6 +145,16 @@ class PromptTokenizer:
             ids = self._token_ids(prompt(text[: offsets[keep - 1][1]]))
             excess = len(ids) - max_tokens
         return ids
+
+
+def neutralizer(tokenizer: Any) -> Callable[[str], str]:
+    """A function that makes text of which no part is a special token of the checkpoint.
+
+    Whoever writes "<|im_end|>" into a document must not close the user's turn.
+    """
+    specials = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
+    pattern = re.compile("|".join(re.escape(token) for token in specials))
+    return lambda text: pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
 
 def content_of(text: str, images: int) -> tuple[Part, ...]:

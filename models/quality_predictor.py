@@ -9,16 +9,15 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from cluster.errors import InvalidInput, ModelUnavailable
+from cluster.errors import ModelUnavailable
 from cluster.settings import Settings
-from models.images import decode_image
 from models.options import LateInteractionOptions
 from models.pooling import pool_tokens
 from models.protocols import LateInteraction
 from models.quality_features import image_statistics
 from models.quality_model import QualityModel, QualityRates, load_card, load_model
 from models.registry import registry
-from models.visuals import MOST_IMAGE_PIXELS, Picture
+from models.visuals import Picture, to_image
 
 SHIPPED_FOLDER = Path(__file__).parent / "quality"
 REGION_PX = 160  # about the side of a region in an attribution …
@@ -125,7 +124,7 @@ class QualityPredictor:
         if f"{spec.name}@{spec.revision}" != wanted:
             raise ModelUnavailable(
                 f"the predictor in {folder} learnt from vectors of {wanted}, not of "
-                f"{spec.name}@{spec.revision}: set late_interaction to it, or train again"
+                f"{spec.name}@{spec.revision}: train it again with this one"
             )
 
     def _statistics(self, grays: list[np.ndarray]) -> np.ndarray:
@@ -203,13 +202,7 @@ def open_predictor(settings: Settings, at_hand: LateInteraction | None = None) -
 
 def to_gray(image: Picture) -> np.ndarray:
     """Any picture → uint8[height, width], as the engine sees it. Raises InvalidInput."""
-    if isinstance(image, bytes):
-        image = decode_image(image, max_pixels=MOST_IMAGE_PIXELS)
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
-            raise InvalidInput(f"a page must be uint8[h, w, 3], not {image.dtype}{image.shape}")
-        image = Image.fromarray(image)
-    return np.asarray(image.convert("L"))
+    return np.asarray(to_image(image).convert("L"))
 
 
 def _without(gray: np.ndarray, row: int, column: int, rows: int, columns: int) -> np.ndarray:

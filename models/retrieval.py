@@ -5,10 +5,10 @@ The one code path of the command line, the router and evaluation; only where the
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -29,6 +29,8 @@ from models.protocols import (
 )
 from models.registry import ModelSpec
 
+Rerank = Literal["none", "cross-encoder", "late-interaction"]
+OrderHits = Callable[[list[Hit]], Awaitable[list[Hit]]]
 IMAGE_DENSE_WEIGHT = 0.5  # what an image shows, no full text can say
 
 
@@ -49,19 +51,12 @@ class SecondStage:
     images: PageFiles
 
 
-@dataclass(frozen=True)
-class LateStage:
-    """How candidates are scored by MaxSim over their kept multi-vectors."""
-
-    match: MatchPages
-
-
 @dataclass
 class Found:
     """The best pages, best first, what ordered them, and the seconds that each stage took."""
 
     hits: list[Hit] = field(default_factory=list)
-    rerank: Literal["none", "cross-encoder", "late-interaction"] = "none"
+    rerank: Rerank = "none"
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -74,8 +69,8 @@ class Found:
 class Retriever:
     """Searches one collection with the embedder that filled it.
 
-    `first` may be None where only text searches are asked for, `second` and `late` where nothing
-    is reranked by them.
+    `first` may be None where only text searches are asked for, `second` and `match` where nothing
+    is ordered by them.
     """
 
     def __init__(
@@ -83,12 +78,12 @@ class Retriever:
         store: Callable[[], MilvusStore],
         first: FirstStage | None,
         second: SecondStage | None = None,
-        late: LateStage | None = None,
+        match: MatchPages | None = None,
     ) -> None:
         self._store = store
         self._first = first
         self._second = second
-        self._late = late
+        self._match = match
 
     async def search(self, query: Query, settings: Settings) -> Found:
         """The best `top_k` pages. Raises InvalidInput."""
@@ -96,24 +91,22 @@ class Retriever:
             raise InvalidInput("mode text cannot use an image: choose hybrid or dense")
         if not query.text.strip() and query.image is None:
             raise InvalidInput("give a text, an image, or both to search for")
-        second, late = self._second_for(query, settings), self._late_for(settings)
-        found = Found()
+        name, order = self._order_for(query, settings)
+        found = Found(rerank=name)
         vector = None
         if settings.mode != "text":
             with found.timed("embed"):
                 vector = await self._vector(query)
         with found.timed("search"):
-            deeper = second is not None or late is not None
-            wanted = max(settings.top_k, settings.rerank_k) if deeper else settings.top_k
+            wanted = max(settings.top_k, settings.rerank_k) if order else settings.top_k
             found.hits = await asyncio.to_thread(self._candidates, query, vector, settings, wanted)
-        if second is not None:
-            found.rerank = "cross-encoder"
+        if order is not None:
             with found.timed("rerank"):
-                found.hits = await self._rerank(second, query, found.hits, settings)
-        if late is not None:
-            found.rerank = "late-interaction"
-            with found.timed("rerank"):
-                found.hits = await _match(late, query, found.hits, settings)
+                candidates, others = (
+                    found.hits[: settings.rerank_k],
+                    found.hits[settings.rerank_k :],
+                )
+                found.hits = (await order(candidates) if candidates else []) + others
         found.hits = _sorted(found.hits[: settings.top_k], settings)
         return found
 
@@ -127,23 +120,23 @@ class Retriever:
         vector: list[float] = (await self._first.embed(_question(query))).tolist()
         return vector
 
-    def _second_for(self, query: Query, settings: Settings) -> SecondStage | None:
-        """The second stage of this search, if it has one. Raises InvalidInput."""
-        if settings.rerank in ("none", "late-interaction"):
-            return None
-        if self._second is None:
-            if settings.rerank == "cross-encoder":
-                raise InvalidInput("no reranker is at hand here: search with rerank none")
-            return None
-        helps = query.text.strip() or not self._second.spec.needs_words
-        return self._second if helps or settings.rerank == "cross-encoder" else None
-
-    def _late_for(self, settings: Settings) -> LateStage | None:
-        if settings.rerank != "late-interaction":
-            return None
-        if self._late is None:
-            raise InvalidInput("no late-interaction model is at hand here: choose another rerank")
-        return self._late
+    def _order_for(self, query: Query, settings: Settings) -> tuple[Rerank, OrderHits | None]:
+        """What orders the candidates of this search, if anything does. Raises InvalidInput."""
+        if settings.rerank == "late-interaction":
+            if self._match is None:
+                raise InvalidInput(
+                    "no late-interaction model is at hand here: choose another rerank"
+                )
+            return "late-interaction", partial(_by_maxsim, self._match, query)
+        second = self._second
+        if second is None and settings.rerank == "cross-encoder":
+            raise InvalidInput("no reranker is at hand here: search with rerank none")
+        if second is None or settings.rerank == "none":
+            return "none", None
+        helps = query.text.strip() or not second.spec.needs_words
+        if not helps and settings.rerank == "auto":
+            return "none", None
+        return "cross-encoder", partial(self._by_reranker, second, query)
 
     def _candidates(
         self, query: Query, vector: list[float] | None, settings: Settings, wanted: int
@@ -165,21 +158,15 @@ class Retriever:
             return IMAGE_DENSE_WEIGHT
         return self._first.spec.dense_weight
 
-    async def _rerank(
-        self, second: SecondStage, query: Query, hits: list[Hit], settings: Settings
-    ) -> list[Hit]:
-        """The first `rerank_k` in the reranker's order, then the others in theirs."""
-        candidates, others = hits[: settings.rerank_k], hits[settings.rerank_k :]
-        if not candidates:
-            return others
+    async def _by_reranker(self, second: SecondStage, query: Query, hits: list[Hit]) -> list[Hit]:
+        """Hits in the reranker's order; equal scores keep theirs."""
         with_image = second.spec.page_images == "always" or query.image is not None
-        pages = await asyncio.to_thread(_pages, second, candidates, self._store, with_image)
+        pages = await asyncio.to_thread(_pages, second, hits, self._store, with_image)
         scores = await second.score(_question(query), pages)
         scored = [
-            replace(hit, rerank=float(score)) for hit, score in zip(candidates, scores, strict=True)
+            replace(hit, rerank=float(score)) for hit, score in zip(hits, scores, strict=True)
         ]
-        scored.sort(key=lambda hit: -(hit.rerank or 0.0))  # stable: equal scores keep their order
-        return scored + others
+        return sorted(scored, key=lambda hit: -(hit.rerank or 0.0))
 
 
 def local_first_stage(embedder: Embedder) -> FirstStage:
@@ -204,7 +191,7 @@ def local_second_stage(
     return SecondStage(spec, score, images)
 
 
-def local_late_stage(load: Callable[[], LateInteraction], files: PageFiles) -> LateStage:
+def local_match(load: Callable[[], LateInteraction], files: PageFiles) -> MatchPages:
     """Candidates are matched in this process; the model is loaded when the first are."""
     from models.late_interaction import LateSearch
 
@@ -214,7 +201,7 @@ def local_late_stage(load: Callable[[], LateInteraction], files: PageFiles) -> L
         pages = [PageKey.of(hit) for hit in hits]
         return await asyncio.to_thread(lambda: search().score(question, pages))
 
-    return LateStage(match)
+    return match
 
 
 def _sorted(hits: list[Hit], settings: Settings) -> list[Hit]:
@@ -228,18 +215,14 @@ def _sorted(hits: list[Hit], settings: Settings) -> list[Hit]:
     )
 
 
-async def _match(late: LateStage, query: Query, hits: list[Hit], settings: Settings) -> list[Hit]:
-    """The first `rerank_k` by MaxSim; those without multi-vectors follow as they were."""
-    candidates, others = hits[: settings.rerank_k], hits[settings.rerank_k :]
-    if not candidates:
-        return others
-    scores = await late.match(_question(query), candidates)
+async def _by_maxsim(match: MatchPages, query: Query, hits: list[Hit]) -> list[Hit]:
+    """Hits by MaxSim; those without multi-vectors follow as they were."""
+    scores = await match(_question(query), hits)
     scored = [
         replace(hit, maxsim=None if np.isnan(score) else float(score))
-        for hit, score in zip(candidates, scores, strict=True)
+        for hit, score in zip(hits, scores, strict=True)
     ]
-    scored.sort(key=lambda hit: -np.inf if hit.maxsim is None else hit.maxsim, reverse=True)
-    return scored + others
+    return sorted(scored, key=lambda hit: np.inf if hit.maxsim is None else -hit.maxsim)
 
 
 def _question(query: Query) -> MultimodalInput:

@@ -29,9 +29,9 @@ def maxsim(query: np.ndarray, pages: Sequence[PackedVectors]) -> np.ndarray:
     return np.concatenate(list(parts))
 
 
-def similarities(query: np.ndarray, page: PackedVectors) -> np.ndarray:
+def similarities(query: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """The dot product of every query vector with every cell's vector, float32[T, N]."""
-    return np.asarray(query @ page.cell_vectors.T, np.float32)
+    return np.asarray(query @ cells.T, np.float32)
 
 
 @cache

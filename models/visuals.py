@@ -82,3 +82,14 @@ def visual_tokens(visual: np.ndarray) -> list[int]:
     frames, height, width = visual.shape[:3]
     steps = max(1, frames // FRAMES_PER_STEP)
     return [height * width // (FACTOR_PX * FACTOR_PX)] * steps
+
+
+def to_image(picture: Picture) -> Image.Image:
+    """A picture as PIL has it, decoded where it is a file. Raises InvalidInput."""
+    if isinstance(picture, bytes):
+        return decode_image(picture, max_pixels=MOST_IMAGE_PIXELS)
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+            raise InvalidInput(f"a page must be uint8[h, w, 3], not {picture.dtype}{picture.shape}")
+        return Image.fromarray(picture)
+    return picture

@@ -22,7 +22,7 @@ from serve.schemas import (
     Tenant,
     file_name,
 )
-from serve.service import Ingester, Searcher, Serving
+from serve.service import Ingester, Searcher, Serving, is_form
 
 routes = APIRouter(prefix="/v1/documents", tags=["documents"])
 MOST_FILES = 100
@@ -55,8 +55,7 @@ UPLOAD_BODY = {
 @routes.post("", status_code=202, openapi_extra=UPLOAD_BODY)
 async def upload(request: Request, service: Serving, caller: Ingester) -> JobAccepted:
     """Keep documents and index them in the background; the job tells how far it is."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    if not is_form(request):
         raise InvalidInput("upload documents as multipart/form-data with a field `files`")
     async with request.form(max_files=MOST_FILES, max_fields=8) as form:
         tenant = caller.one_tenant(_text(form.get("tenant")) or None)

@@ -4,12 +4,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from models.evidence import overlay
 from models.evidence_finder import MethodAsked
-from serve.images import narrowed
 from serve.router import parse_page_id
 from serve.schemas import EvidenceBody, Tenant
-from serve.service import Deadline, Searcher, Serving
+from serve.service import Deadline, Searcher, Serving, drawn
 
 routes = APIRouter(tags=["search"])
 EVIDENCE: dict[int | str, dict[str, Any]] = {
@@ -39,7 +37,4 @@ async def evidence(
     if format == "json":
         body = EvidenceBody.of(page_id, q, found)
         return Response(body.model_dump_json(), media_type="application/json")
-    if width is not None:
-        jpeg = await service.in_background(narrowed, jpeg, width)
-    png = await service.in_background(overlay, jpeg, found)
-    return Response(png, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
+    return await drawn(service, jpeg, found, width)

@@ -7,8 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from cluster.errors import InvalidInput
-from models.evidence import overlay
-from serve.images import checked_image, image_bytes, narrowed
+from serve.images import checked_image, image_bytes
 from serve.router import parse_page_id
 from serve.schemas import (
     Body,
@@ -17,7 +16,7 @@ from serve.schemas import (
     QualityResponse,
     Tenant,
 )
-from serve.service import Deadline, Searcher, Serving
+from serve.service import Deadline, Searcher, Serving, drawn, first_problem, is_form
 
 routes = APIRouter(prefix="/v1", tags=["quality"])
 MOST_IMAGES = 16
@@ -85,16 +84,12 @@ async def page_quality(
     if format == "json":
         body = PageQualityBody.of(page, found, service.settings)
         return Response(body.model_dump_json(), media_type="application/json")
-    if width is not None:
-        jpeg = await service.in_background(narrowed, jpeg, width)
-    png = await service.in_background(overlay, jpeg, found)
-    return Response(png, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
+    return await drawn(service, jpeg, found, width)
 
 
 async def _images(request: Request, settings: Any) -> list[bytes]:
     """The pictures of a form or of a JSON body. Raises InvalidInput or TooLarge."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
+    if is_form(request):
         async with request.form(max_files=MOST_IMAGES, max_fields=4) as form:
             files = [file for file in form.getlist("images") if isinstance(file, UploadFile)]
             if not files:
@@ -103,7 +98,5 @@ async def _images(request: Request, settings: Any) -> list[bytes]:
     try:
         asked = QualityRequest.model_validate_json(await request.body())
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{place or 'request'}: {first['msg']}") from error
+        raise first_problem(error) from error
     return [image_bytes(text, settings) for text in asked.images]

@@ -28,7 +28,7 @@ from models.inputs import MultimodalInput
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
 from models.quality_predictor import QualityPrediction
 from models.registry import ModelSpec, registry
-from models.retrieval import FirstStage, Found, LateStage, Retriever, SecondStage
+from models.retrieval import FirstStage, Found, Retriever, SecondStage
 from serve.embedder import Embedded
 from serve.handles import (
     EmbedderHandle,
@@ -160,7 +160,7 @@ class Router:
             self.store,
             FirstStage(self.models.embedder_spec, embed),
             SecondStage(self.models.reranker_spec, score, self._images),
-            LateStage(match),
+            match,
         )
         async with asyncio.timeout(_left(deadline)):
             found = await self._watched(retriever.search(query, settings))

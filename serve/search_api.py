@@ -16,7 +16,7 @@ from cluster.snippets import matches, snippet
 from serve.images import checked_image, image_bytes, narrowed
 from serve.router import parse_page_id
 from serve.schemas import HitBody, PageBody, SearchRequest, SearchResponse, Tenant
-from serve.service import Deadline, Searcher, Serving
+from serve.service import Deadline, Searcher, Serving, first_problem, is_form
 
 routes = APIRouter(tags=["search"])
 SNIPPET_CHARS = 280
@@ -101,8 +101,7 @@ async def page_image(
 
 async def _asked(request: Request, settings: Settings) -> tuple[SearchRequest, bytes | None]:
     """The body, JSON or a form with an image file, and the image it brings."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
+    if is_form(request):
         async with request.form(max_files=1, max_fields=4) as form:
             asked = _parse(form.get("request") or "{}")
             file = form.get("image")
@@ -119,9 +118,7 @@ def _parse(body: Any) -> SearchRequest:
     try:
         return SearchRequest.model_validate(json.loads(body))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{place or 'request'}: {first['msg']}") from error
+        raise first_problem(error) from error
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"the request is not JSON: {error}") from error
 

@@ -1,4 +1,4 @@
-"""What routes need of the replica they run in: the router, the caller, the deadline.
+"""What routes share: the router, the caller, the deadline, and how bodies are read and pages drawn.
 
 Dependencies are coroutines although they wait for nothing: FastAPI gives each plain function a
 thread, and four of those cost a search a millisecond.
@@ -6,10 +6,14 @@ thread, and four of those cost a search a millisecond.
 
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from pydantic import ValidationError
 from ray import serve
 
+from cluster.errors import InvalidInput
+from models.evidence import Evidence, overlay
 from serve.access import Caller
+from serve.images import narrowed
 from serve.router import Router
 
 
@@ -49,6 +53,27 @@ async def admin(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
 async def deadline_of(request: Request) -> float:
     """When the request's time is over (time.monotonic)."""
     return float(request.state.deadline)
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a form that may have files."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "multipart/form-data"
+
+
+def first_problem(error: ValidationError) -> InvalidInput:
+    """What is wrong with a body, and where, in a line."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return InvalidInput(f"{place or 'request'}: {first['msg']}")
+
+
+async def drawn(router: Router, jpeg: bytes, found: Evidence, width: int | None) -> Response:
+    """A page, at most `width` px wide, with what was found drawn over it."""
+    if width is not None:
+        jpeg = await router.in_background(narrowed, jpeg, width)
+    png = await router.in_background(overlay, jpeg, found)
+    return Response(png, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
 
 
 Serving = Annotated[Router, Depends(serving)]

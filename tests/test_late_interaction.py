@@ -317,7 +317,7 @@ def test_the_best_cell_is_where_the_query_was_put() -> None:
     page = unit(20, seed=5)
     page[[4, 9, 17]] = query
     packed = pack_vectors(page, (Tile(4, 5),), storage="int8")
-    assert similarities(query, packed).argmax(axis=1).tolist() == [4, 9, 17]
+    assert similarities(query, packed.cell_vectors).argmax(axis=1).tolist() == [4, 9, 17]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "std", "concat", "attention"])

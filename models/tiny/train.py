@@ -4,7 +4,6 @@ Packages → texts → tokenizer → bag of words → page images → look → c
 the cache is kept, so an interrupted run goes on where it stopped.
 """
 
-import argparse
 import json
 import logging
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from models.tiny import architecture, bag, circuit, corpus, images, quality
+from models.tiny import architecture, bag, circuit, command, corpus, images, quality
 from models.tiny.look import LookModel, train_look
 from models.tiny.pairs import Phase
 from models.tiny.tokenizer import train_tokenizer
@@ -86,17 +85,5 @@ def train(cache: Path, out: Path, seed: int) -> None:
     log.info("quality %s", json.dumps(quality.measure(out, cache)))
 
 
-def main() -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads, stages")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="checkpoint folder")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    args.cache.mkdir(parents=True, exist_ok=True)
-    train(args.cache, args.out, args.seed)
-
-
 if __name__ == "__main__":
-    main()
+    command.run(train, description=__doc__, out=Path(__file__).parent)

@@ -4,7 +4,6 @@ Packages → texts → tokenizer → printed pages → codes → reader → chec
 cache is kept, so an interrupted run goes on where it stopped; it may be quire-tiny's cache.
 """
 
-import argparse
 import json
 import logging
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from models.tiny import corpus
+from models.tiny import command, corpus
 from models.tiny.train import load_tokenizer
 from models.tiny_colqwen3 import assembly, quality
 from models.tiny_colqwen3.architecture import colqwen3_config
@@ -82,17 +81,5 @@ def train(cache: Path, out: Path, seed: int) -> None:
     log.info("quality %s", json.dumps(quality.measure(out, cache)))
 
 
-def main() -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads, stages")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="checkpoint folder")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    args.cache.mkdir(parents=True, exist_ok=True)
-    train(args.cache, args.out, args.seed)
-
-
 if __name__ == "__main__":
-    main()
+    command.run(train, description=__doc__, out=Path(__file__).parent)

@@ -4,7 +4,6 @@ Packages → page images → look; texts → libraries of training manuals → m
 cache is that of `models.tiny.train`, whose tokenizer and vision tower this reranker shares.
 """
 
-import argparse
 import json
 import logging
 import random
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen3VLModel
 
-from models.tiny import corpus
+from models.tiny import command, corpus
 from models.tiny.architecture import MAX_PIXELS, tiny_processor
 from models.tiny.corpus import PageText
 from models.tiny.images import render_all
@@ -107,17 +106,5 @@ def train(cache: Path, out: Path, seed: int) -> None:
     (out / "generation_config.json").unlink(missing_ok=True)
 
 
-def main() -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads, stages")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="checkpoint folder")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    args.cache.mkdir(parents=True, exist_ok=True)
-    train(args.cache, args.out, args.seed)
-
-
 if __name__ == "__main__":
-    main()
+    command.run(train, description=__doc__, out=Path(__file__).parent)
