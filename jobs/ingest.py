@@ -5,18 +5,15 @@ An interrupted ingest goes on where it stopped: pages that are in the store are 
 """
 
 import json
-import logging
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
 
 from cluster.core import Document, Filter, Scalar
-from cluster.errors import InvalidInput, QuireError
+from cluster.errors import InvalidInput
 from cluster.milvus import MilvusStore, open_store
 from cluster.page_files import PageFiles
 from cluster.runtime import (
@@ -36,6 +33,7 @@ from jobs.ledger import Ledger
 from jobs.ocr import tesseract_available
 from jobs.page_reading import Reading
 from jobs.pdf import RenderTarget
+from jobs.pipeline import WAITING_CPUS, batches, stage
 from jobs.progress import ProgressView, progress_view
 from jobs.report import IngestReport
 from jobs.stages import CheckDocuments, EmbedPages, Job, RenderPages, WritePages
@@ -46,8 +44,6 @@ EMBED_PAGES = 16  # pages in one call of an embedding worker
 WRITE_PAGES = 64
 MOST_CHECKERS = 4
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
-WAITING_CPUS = 0.25  # what Ray reserves for a worker that mostly waits
-WORKER_RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -167,20 +163,9 @@ def _render_workers(settings: Settings, checkers: int, embed_cpus: float) -> int
 
 def _outcomes(sources: list[str], job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run the pipeline; yields (event, work) as pages and documents end."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it also raises
-    try:
-        for batch in _pipeline(sources, job).iter_batches(batch_size=None, prefetch_batches=0):
-            for event, work in zip(batch["event"], batch["work"], strict=True):
-                yield str(event), json.loads(str(work))
-    except RayTaskError as error:
-        # Ray wraps what a stage raised, and adds to its text: the caller shall see our own words.
-        if isinstance(error.cause, QuireError):
-            raise type(error.cause)(str(error.cause).split("\nFailed to apply UDF")[0]) from None
-        raise
+    for batch in batches(lambda: _pipeline(sources, job)):
+        for event, work in zip(batch["event"], batch["work"], strict=True):
+            yield str(event), json.loads(str(work))
 
 
 def _pipeline(sources: list[str], job: Job) -> Any:
@@ -194,11 +179,11 @@ def _pipeline(sources: list[str], job: Job) -> Any:
     dataset = ray.data.from_items(
         [{"source": source} for source in sources], override_num_blocks=blocks
     )
-    dataset = _stage(dataset, CheckDocuments, job, workers=checkers, batch_size=1)
+    dataset = stage(dataset, CheckDocuments, job, workers=checkers, batch_size=1)
     # A block is one unit of work: a long document must not stay in the block of its check.
     dataset = dataset.repartition(target_num_rows_per_block=1)
-    dataset = _stage(dataset, RenderPages, job, workers=renderers, batch_size=1, num_cpus=1)
-    dataset = _stage(
+    dataset = stage(dataset, RenderPages, job, workers=renderers, batch_size=1, num_cpus=1)
+    dataset = stage(
         dataset,
         EmbedPages,
         job,
@@ -208,34 +193,7 @@ def _pipeline(sources: list[str], job: Job) -> Any:
         num_gpus=settings.gpus_per_worker if on_gpu else None,
     )
     # One writer: Milvus Lite asks for it, and one is far faster than the embedders.
-    return _stage(dataset, WritePages, job, workers=1, batch_size=WRITE_PAGES)
-
-
-def _stage(
-    dataset: Any,
-    stage: type,
-    job: Job,
-    *,
-    workers: int,
-    batch_size: int,
-    num_cpus: float = WAITING_CPUS,
-    num_gpus: float | None = None,
-) -> Any:
-    warnings.filterwarnings("ignore", message="`ray_remote_args_fn`")  # gone in Ray 2.64; no heir
-    return dataset.map_batches(
-        stage,
-        fn_constructor_args=(job,),
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        batch_size=batch_size,
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        # Ray's own default is to restart for ever, even on work that kills every worker.
-        ray_remote_args_fn=_bounded_restarts,
-    )
-
-
-def _bounded_restarts() -> dict[str, int]:
-    return {"max_restarts": WORKER_RESTARTS, "max_task_retries": WORKER_RESTARTS}
+    return stage(dataset, WritePages, job, workers=1, batch_size=WRITE_PAGES)
 
 
 class StoreShelf:

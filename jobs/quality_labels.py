@@ -8,10 +8,8 @@ document, the page and the seed, and its row says what was done to the page.
 import hashlib
 import io
 import json
-import logging
 import random
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -34,6 +32,7 @@ from jobs.ocr import OCR_DPI, OcrFailed
 from jobs.ocr_engine import OcrEngine
 from jobs.page_pixels import PageReader
 from jobs.pdf import RenderLimits
+from jobs.pipeline import batches, stage
 from jobs.progress import ProgressView, progress_view
 from jobs.stages import render_limits
 from jobs.transcripts import Transcript, transcript_of
@@ -42,7 +41,6 @@ from models.quality_predictor import to_gray
 Batch = dict[str, Any]
 ROWS_PER_FILE = 100
 LEAST_TRUTH_CHARS = 20  # a page with less says little about an engine, and its CER jumps
-WORKER_RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -274,23 +272,16 @@ def _outcomes(
     sources: list[str], job: LabelJob, settings: Settings
 ) -> Iterator[tuple[str, str, list[Row]]]:
     """Run the job; yields (source, problem, rows) as documents end."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", message="`ray_remote_args_fn`")  # gone in Ray 2.64; no heir
-    dataset = ray.data.from_items(
-        [{"source": source} for source in sources], override_num_blocks=max(1, len(sources))
-    ).map_batches(
-        LabelDocument,
-        fn_constructor_args=(job,),
-        compute=ray.data.ActorPoolStrategy(size=settings.workers or cpu_cores()),
-        batch_size=1,
-        num_cpus=1,  # Ray gives each one thread, and so the engine that it starts
-        ray_remote_args_fn=_bounded_restarts,
-    )
-    for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+
+    def build() -> Any:
+        dataset = ray.data.from_items(
+            [{"source": source} for source in sources], override_num_blocks=max(1, len(sources))
+        )
+        workers = settings.workers or cpu_cores()
+        # Ray gives each a thread, and so the engine that it starts.
+        return stage(dataset, LabelDocument, job, workers=workers, batch_size=1, num_cpus=1)
+
+    for batch in batches(build):
         columns = (batch["source"], batch["problem"], batch["rows"], batch["images"])
         for source, problem, rows, images in zip(*columns, strict=True):
             labelled = [
@@ -298,10 +289,6 @@ def _outcomes(
                 for row, image in zip(rows, images, strict=True)
             ]
             yield str(source), str(problem), labelled
-
-
-def _bounded_restarts() -> dict[str, int]:
-    return {"max_restarts": WORKER_RESTARTS, "max_task_retries": WORKER_RESTARTS}
 
 
 def _png(gray: np.ndarray) -> bytes:

@@ -3,7 +3,6 @@
 Features are kept beside the labels, so that a second training takes them from there.
 """
 
-import io
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from jobs.progress import progress_view
 from models.pooling import PagePooling, pool_tokens
 from models.protocols import LateInteraction
 from models.quality_features import FEATURES_VERSION, image_statistics
+from models.quality_predictor import to_gray
 
 BATCH_PAGES = 8
 SOURCES = ("vectors", "hidden")
@@ -175,18 +175,13 @@ def _batches(store: LabelStore) -> Iterator[list[Row]]:
 
 
 def _statistics(row: Row) -> np.ndarray:
-    return np.array(list(image_statistics(_gray(row)).values()), np.float32)
-
-
-def _gray(row: Row) -> np.ndarray:
-    with Image.open(io.BytesIO(row["image"]), formats=("PNG",)) as image:
-        return np.asarray(image.convert("L"))
+    return np.array(list(image_statistics(to_gray(row["image"])).values()), np.float32)
 
 
 def _embed(rows: list[Row], model: LateInteraction) -> dict[str, np.ndarray]:
     """All poolings of both sources in one row of numbers, with their widths in front."""
     pages = model.embed_images(
-        [Image.fromarray(_gray(row)).convert("RGB") for row in rows], hidden=True
+        [Image.fromarray(to_gray(row["image"])).convert("RGB") for row in rows], hidden=True
     )
     found = {}
     for row, page in zip(rows, pages, strict=True):
