@@ -135,7 +135,7 @@ class QualityPredictor:
                 [[row[name] for name in self.card.statistics] for row in rows], np.float32
             )
         except KeyError as error:
-            raise ModelUnavailable(f"there is no image statistic {error}: train again") from error
+            raise ModelUnavailable(f"there is no image statistic {error}: train it again") from error
 
     def _tokens(self, grays: list[np.ndarray]) -> list[Any]:
         """The page vectors of each page; none where they are not needed."""

@@ -327,7 +327,7 @@ def test_another_late_interaction_model_is_refused(labels: Path, tmp_path: Path)
     other = Tokens()
     other.spec.revision = "2"
     try:
-        with pytest.raises(ModelUnavailable, match="train again"):
+        with pytest.raises(ModelUnavailable, match="train it again"):
             QualityPredictor(tmp_path, other)  # type: ignore[arg-type]
     finally:
         other.spec.revision = "1"

@@ -39,6 +39,7 @@ FLAGS = (
 )
 JOB_MS = 90_000
 WAKE_MS = 90_000  # of a model that starts with its first request
+expect.set_options(timeout=30_000)  # the first search of a fresh server warms its models
 EVIL = "<img src=x onerror=document.title='owned'>"
 TAG = "page-test"
 
