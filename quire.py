@@ -22,6 +22,7 @@ from cluster.core import Filter, Hit, Query, Scalar
 from cluster.errors import InvalidInput, NotFound, QuireError
 from cluster.settings import Settings, load_settings, prepare_serving
 from cluster.snippets import snippet
+from cluster.workload import Workload, load_workload
 
 if TYPE_CHECKING:
     from jobs.report import IngestReport
@@ -45,6 +46,7 @@ def setting(name: str, *more: str) -> Any:
     return typer.Option(*flags, help=f"{field.description} \\[default: {field.default!r}]")
 
 
+PlanFile = Annotated[str | None, setting("plan")]
 Store = Annotated[str | None, setting("store")]
 Collection = Annotated[str | None, setting("collection")]
 Model = Annotated[str | None, setting("model")]
@@ -100,6 +102,7 @@ def ingest(
     tag: Tags = None,
     meta: Metadata = None,
     glob: Annotated[str, typer.Option(help="Take only names that match, e.g. '*.pdf'.")] = "",
+    plan: PlanFile = None,
     model: Model = None,
     precision: Precision = None,
     dimensions: Dimensions = None,
@@ -167,6 +170,7 @@ def search(
     evidence: Annotated[
         Path | None, typer.Option(help="Folder for each page with what was found drawn over it.")
     ] = None,
+    plan: PlanFile = None,
     model: Model = None,
     precision: Precision = None,
     dimensions: Dimensions = None,
@@ -312,6 +316,7 @@ def serve(
     emit_config: Annotated[
         bool, typer.Option("--emit-config", help="Print a file for `serve deploy` and end.")
     ] = False,
+    plan: PlanFile = None,
     mode: Annotated[str | None, setting("mode")] = None,
     rerank: Annotated[str | None, setting("rerank")] = None,
     model: Model = None,
@@ -342,6 +347,117 @@ def serve(
         console.print("Ctrl-C stops it.", style="dim")
         wait_for_signal()
         console.print("stopping: requests in progress may end")
+
+
+def wanted(name: str) -> Any:
+    """A command-line option for one of the Workload's fields; its help is written there."""
+    return typer.Option(help=Workload.model_fields[name].description)
+
+
+@command
+def plan(
+    workload: Annotated[
+        Path | None, typer.Option(help="A YAML file with these options, and `cards` of your own.")
+    ] = None,
+    gpus: Annotated[str | None, wanted("gpus")] = None,
+    pages: Annotated[int | None, wanted("pages")] = None,
+    deadline: Annotated[str | None, wanted("deadline")] = None,
+    budget: Annotated[float | None, wanted("budget")] = None,
+    qps: Annotated[float | None, wanted("qps")] = None,
+    p95: Annotated[str | None, wanted("p95")] = None,
+    rerank_k: Annotated[int | None, wanted("rerank_k")] = None,
+    screenshots: Annotated[float | None, wanted("screenshots")] = None,
+    max_pixels: Annotated[int | None, wanted("max_pixels")] = None,
+    dimensions: Annotated[int | None, wanted("dimensions")] = None,
+    rows_per_page: Annotated[float | None, wanted("rows_per_page")] = None,
+    scanned: Annotated[float | None, wanted("scanned")] = None,
+    multi_vectors: Annotated[str | None, wanted("multi_vectors")] = None,
+    late_interaction: Annotated[str | None, wanted("late_interaction")] = None,
+    models: Annotated[str | None, wanted("models")] = None,
+    rerankers: Annotated[str | None, wanted("rerankers")] = None,
+    precisions: Annotated[str | None, wanted("precisions")] = None,
+    cpus: Annotated[int | None, wanted("cpus")] = None,
+    prices: Annotated[str | None, wanted("prices")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="What `quire calibrate` measured, where it is kept apart.")
+    ] = None,
+    choose: Annotated[
+        str, typer.Option(help="The plan for --out and --emit: cheapest, fastest, smallest, or N.")
+    ] = "1",
+    out: Annotated[
+        Path | None, typer.Option(help="Write that plan, for ingest and serve --plan.")
+    ] = None,
+    emit: Annotated[
+        Path | None, typer.Option(help="Write Kubernetes manifests for that plan to a folder.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw the plans to a PNG file.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Show every plan and reason.")] = False,
+    store: Store = None,
+    json_: Json = False,
+) -> None:
+    """Which models, precisions and replicas fit which GPUs, how fast and at what price."""
+    flags = {name: value for name, value in locals().items() if name in Workload.model_fields}
+    asked = load_workload(workload, **flags)
+    from jobs.plan_report import print_outcome, to_json, to_markdown, write_chart
+    from jobs.planning import choose as chosen_of
+    from jobs.planning import run
+
+    outcome = run(load_settings(store=store), asked, profile)
+    chosen = chosen_of(outcome, choose) if outcome.plans else None
+    if json_:
+        print(to_json(outcome))
+    elif markdown:
+        print(to_markdown(outcome, chosen=chosen, whole=all_))
+    else:
+        print_outcome(outcome, Console(), chosen=chosen, whole=all_)
+    if chosen is None:
+        raise typer.Exit(1)
+    if out is not None:
+        out.write_text(chosen.to_yaml())
+    if emit is not None:
+        from cluster.manifests import write_manifests
+
+        write_manifests(chosen, emit)
+    if chart is not None:
+        write_chart(outcome, chart)
+
+
+@command
+def calibrate(
+    model: Model = None,
+    random_weights: Annotated[
+        str, typer.Option(help="2b or 8b: weights of that shape instead of a checkpoint.")
+    ] = "",
+    precisions: Annotated[
+        str, typer.Option(help="As bf16,nf4. \\[default: bf16,int8,nf4 on a GPU, fp32 on a CPU]")
+    ] = "",
+    pixels: Annotated[
+        str, typer.Option(help="Page sizes in px, as 524288,1048576; by default around its own.")
+    ] = "",
+    batch_tokens: Annotated[
+        str, typer.Option(help="Batch budgets. \\[default: 8192,16384,32768; the least on a CPU]")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="The profile to add to; by default in the store's folder.")
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Measure speed and memory on this machine, for `quire plan`."""
+    settings = load_settings(store=store, model=model)
+    from cluster.calibration import PROFILE_FILE
+    from jobs.calibrate import CalibrationRequest, run
+
+    request = CalibrationRequest(
+        settings.model,
+        random_weights,
+        tuple(part.strip() for part in precisions.split(",") if part.strip()),  # type: ignore[arg-type]
+        numbers(pixels),
+        numbers(batch_tokens),
+    )
+    file = out or settings.data_dir / PROFILE_FILE
+    run(request, file, lambda line: print(line, flush=True))
+    print(f"in {file}; `quire plan` uses it for such cards")
 
 
 @keys_app.command("create")
@@ -437,19 +553,20 @@ def demo(
 @command
 def models(json_: Json = False) -> None:
     """List the models that Quire knows, with parameters, dimensions and memory."""
+    from cluster.formulas import weight_bytes
     from models.registry import registry
 
     rows = []
     for spec in registry.specs.values():
         gib = {
-            precision: round(spec.parameters.weight_bytes(precision) / 2**30, 2)
+            precision: round(weight_bytes(spec.shape, precision) / 2**30, 2)
             for precision in ("fp32", "bf16", "int8", "nf4")
         }
         rows.append(
             {
                 "model": spec.name,
                 "kind": spec.kind,
-                "parameters": spec.parameters.total,
+                "parameters": spec.shape.parameters.total,
                 "dimensions": spec.dimension,
                 "max_pixels": spec.max_pixels,
                 **gib,
@@ -640,6 +757,14 @@ def settings_among(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in Settings.model_fields}
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers joined by commas. Raises InvalidInput."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InvalidInput(f"{text!r}: write whole numbers joined by commas") from error
+
+
 def parse_metadata(pairs: list[str] | None) -> dict[str, Scalar]:
     """KEY=VALUE pairs; a value that is a JSON number or boolean is one. Raises InvalidInput."""
     metadata: dict[str, Scalar] = {}
@@ -704,6 +829,8 @@ def print_report(report: "IngestReport") -> None:
     )
     spent = "  ".join(f"{stage} {s:.1f} s" for stage, s in report.stage_seconds.items())
     table.add_row("time of all workers", spent)
+    for model, tokens in report.halved_batch_tokens.items():
+        table.add_row("out of memory", f"{model} went on with batches of {tokens:,} tokens")
     table.add_row("collection", f"{report.collection}: {report.fingerprint}")
     table.add_row("report", report.file)
     console.print(table)

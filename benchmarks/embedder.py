@@ -8,7 +8,7 @@ First the vectors must agree; then the three are timed in turn, from images and 
 and the medians compared, so that a busy machine slows all of them alike.
 
 On CUDA pages of several sizes follow under several batch budgets: pages/s of the device alone and
-with the host's share, TFLOP/s of the model's arithmetic (what a plain forward would need), and the
+with the host's share, TFLOP/s of the model's arithmetic (cluster/formulas.py), and the
 share of the chip's peak. `--random-weights` builds a checkpoint of the real shape in a temporary
 folder, for a machine without the weights, as speed does not depend on them; tokenizer and
 processor are quire-tiny's, whose ids all lie within the real vocabulary.
@@ -19,7 +19,6 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,14 +30,17 @@ import torch
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModel, AutoProcessor, Qwen3VLConfig
 
+from cluster.formulas import page_flops
+from cluster.hardware import accelerators, kind_of
 from models.embedder import Qwen3VLEmbedder
-from models.images import PATCH_PX, grid_size
+from models.images import grid_size
 from models.inputs import MultimodalInput
-from models.loading import checkpoint_folder, load_checkpoint
+from models.loading import load_checkpoint
+from models.memory import TokenBudget
 from models.options import EmbedderOptions
-from models.registry import TINY_FOLDER, registry
+from models.random_checkpoint import SHAPES, write_random_checkpoint
+from models.registry import registry
 
 PADDED_BATCH = 8
 ROUNDS = 3
@@ -48,25 +50,6 @@ SWEEP_BATCH_TOKENS = (4_096, 8_192, 16_384, 32_768)
 SWEEP_PIXELS = ((640, 832), (1024, 1024), (1024, 1344))
 SWEEP_PAGES = 64
 WORDS = ["torque", "gear", "invoice", "of", "the", "page", "figure", "請求書", "合計", "영수증"]
-
-# Dense bf16 TFLOP/s (T4: fp16), from the makers' data sheets, November 2026.
-PEAK_TFLOPS = {
-    "B200": 2250.0,
-    "H200": 989.0,
-    "H100": 989.0,
-    "A100": 312.0,
-    "L40S": 362.0,
-    "4090": 165.0,
-    "A10G": 70.0,
-    "L4": 121.0,
-    "T4": 65.0,
-}
-
-# Text: width, layers, heads, key/value heads, MLP. Vision: width, layers, MLP, deepstack levels.
-SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], list[int]]] = {
-    "2b": ((2048, 28, 16, 8, 6144), (1024, 24, 4096), [5, 11, 17]),
-    "8b": ((4096, 36, 32, 8, 12288), (1152, 27, 4304), [8, 16, 24]),
-}
 
 
 class PlainTransformers:
@@ -126,28 +109,6 @@ class Variant:
     padding: float
     embed: Callable[[], np.ndarray]
     times_s: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Work:
-    """The arithmetic of one page; formulas count two operations for each multiply-add."""
-
-    config: Qwen3VLConfig
-    linear_parameters: int
-
-    def tflop(self, patches: int, tokens: int) -> float:
-        """TFLOP for one image of so many patches within an input of so many tokens."""
-        vision: Any = self.config.vision_config
-        text: Any = self.config.text_config
-        wide, mlp = vision.hidden_size, vision.intermediate_size
-        linear = 2 * patches * vision.depth * (4 * wide**2 + 2 * wide * mlp)
-        seeing = linear + 4 * patches**2 * wide * vision.depth + 2 * patches * 1536 * wide
-        mergers = 1 + len(vision.deepstack_visual_indexes)
-        merging = mergers * 2 * (patches // 4) * (16 * wide**2 + 4 * wide * vision.out_hidden_size)
-        # Causal attention needs half of a full one.
-        attention = 2 * tokens**2 * text.num_attention_heads * text.head_dim
-        reading = 2 * tokens * self.linear_parameters + attention * text.num_hidden_layers
-        return float(seeing + merging + reading) / 1e12
 
 
 def mixed_pages(count: int, max_pixels: int) -> list[MultimodalInput]:
@@ -230,9 +191,10 @@ def comparison_table(variants: list[Variant], items: int, title: str) -> Table:
     return table
 
 
-def sweep_table(embedder: Qwen3VLEmbedder, work: Work, chip: str) -> Table:
+def sweep_table(embedder: Qwen3VLEmbedder, chip: str) -> Table:
     """Pages of one size after another under one batch budget after another, on the device."""
-    peak = next((tflops for name, tflops in PEAK_TFLOPS.items() if name in chip), None)
+    card = accelerators().get(kind_of(chip))
+    peak = card.bf16_tflops if card else None
     table = Table(title=f"{SWEEP_PAGES} pages on {chip}")
     for name in ("pixels", "batch tokens", "pages/s", "with host", "TFLOP/s", "of peak"):
         table.add_column(name, justify="right")
@@ -240,9 +202,11 @@ def sweep_table(embedder: Qwen3VLEmbedder, work: Work, chip: str) -> Table:
         rng = random.Random(0)
         pages = [page_input(width, height, width * height, 0, rng) for _ in range(SWEEP_PAGES)]
         encoded = [embedder.encode(page) for page in pages]
-        tflop = work.tflop(width * height // PATCH_PX**2, encoded[0].tokens) * SWEEP_PAGES
+        visual = len(encoded[0].visual_index)
+        others = encoded[0].tokens - visual
+        tflop = page_flops(embedder.spec.shape, width * height, others) * SWEEP_PAGES / 1e12
         for budget in SWEEP_BATCH_TOKENS:
-            embedder.batch_tokens = budget
+            embedder.budget = TokenBudget(embedder.spec.name, budget)
             device_s = _median_s(partial(embedder.embed_encoded, encoded))
             whole_s = _median_s(partial(embedder.embed, pages))
             table.add_row(
@@ -264,46 +228,6 @@ def _median_s(call: Callable[[], object]) -> float:
         call()
         times.append(time.perf_counter() - started)
     return median(times[1:])
-
-
-def write_random_checkpoint(shape: str, folder: Path) -> None:
-    """A checkpoint of a real model's shape with random weights, bf16, made on the GPU if any."""
-    (width, layers, heads, kv_heads, mlp), (vision_width, depth, vision_mlp), levels = SHAPES[shape]
-    processor = AutoProcessor.from_pretrained(TINY_FOLDER)
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": 151_936,
-            "hidden_size": width,
-            "intermediate_size": mlp,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": kv_heads,
-            "head_dim": 128,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5e6,
-                "mrope_section": [24, 20, 20],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": depth,
-            "hidden_size": vision_width,
-            "intermediate_size": vision_mlp,
-            "num_heads": 16,
-            "out_hidden_size": width,
-            "deepstack_visual_indexes": levels,
-            "num_position_embeddings": 2304,
-        },
-        image_token_id=processor.image_token_id,
-        video_token_id=processor.video_token_id,
-        vision_start_token_id=processor.vision_start_token_id,
-        vision_end_token_id=processor.vision_end_token_id,
-    )
-    with torch.device("cuda") if torch.cuda.is_available() else nullcontext():
-        model = AutoModel.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
 
 
 def measure(model: str, items: int, console: Console) -> None:
@@ -328,9 +252,8 @@ def measure(model: str, items: int, console: Console) -> None:
         f"{embedder.encode(full[0]).tokens} tokens): {items / seconds:.1f} pages/s"
     )
     if has_gpu:
-        config = Qwen3VLConfig.from_pretrained(checkpoint_folder(spec.checkpoint, spec.revision))
         del plain, variants
-        console.print(sweep_table(embedder, Work(config, spec.parameters.linear), device))
+        console.print(sweep_table(embedder, device))
 
 
 def main() -> None:
@@ -341,7 +264,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quire-benchmark-") as folder:
         if args.random_weights:
-            write_random_checkpoint(args.random_weights, Path(folder))
+            write_random_checkpoint(SHAPES[args.random_weights], Path(folder))
         measure(folder if args.random_weights else args.model, args.items, Console())
 
 

@@ -48,6 +48,10 @@ class ModelUnavailable(QuireError):
     """A checkpoint is missing, incomplete, or not allowed to be loaded."""
 
 
+class OutOfMemory(QuireError):
+    """A model does not fit into the memory that it may take."""
+
+
 class StoreUnavailable(QuireError):
     """Milvus, embedded or remote, cannot be reached or refuses the call."""
 

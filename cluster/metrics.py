@@ -47,6 +47,9 @@ class Metrics:
         self.refused = metrics.Counter(
             "quire_refused_total", "Inputs refused because the queue was full.", ("deployment",)
         )
+        self.out_of_memory = metrics.Counter(
+            "quire_out_of_memory_total", "Batches for which memory ran out.", ("deployment",)
+        )
         self.pages_indexed = metrics.Counter("quire_pages_indexed_total", "Pages indexed by jobs.")
         self.jobs = metrics.Counter("quire_jobs_total", "Jobs that ended.", ("status",))
 
@@ -55,6 +58,11 @@ class Metrics:
 def service_metrics() -> Metrics:
     """The metrics of this process."""
     return Metrics()
+
+
+def count_out_of_memory(deployment: str) -> None:
+    """Memory ran out in a replica of this deployment."""
+    service_metrics().out_of_memory.inc(1, {"deployment": deployment})
 
 
 async def scrape() -> str:

@@ -1,4 +1,4 @@
-"""One frozen Settings for every command: flag > QUIRE_* environment > quire.yaml > default.
+"""One frozen Settings for every command: flag > QUIRE_* environment > plan > quire.yaml > default.
 
 Defaults, help texts and limits are written here once; the command line is generated from them.
 """
@@ -9,18 +9,21 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
 
 from cluster.errors import InvalidInput
+from cluster.plan import load_plan
 
 MIB = 2**20
 GIB = 2**30
@@ -62,6 +65,12 @@ class DeviceScaling(Scaling):
     gpus: float | None = Field(
         None, ge=0, le=8, description="Share of a GPU for a replica; by default 1 if there are any."
     )
+    memory_fraction: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of a GPU's memory that a replica may take; by default all of it.",
+    )
 
     @property
     def threads(self) -> int:
@@ -90,6 +99,12 @@ class Settings(BaseSettings):
         yaml_file="quire.yaml",
         frozen=True,
         extra="forbid",
+    )
+
+    plan: str = Field(
+        "",
+        description="A file made by `quire plan`; what it plans is set, where no flag and no "
+        "environment variable says otherwise.",
     )
 
     # Where things are kept
@@ -136,6 +151,13 @@ class Settings(BaseSettings):
     )
     gpus_per_worker: float = Field(
         1.0, gt=0, le=8, description="Share of a GPU for each embedding worker."
+    )
+    gpu_memory_fraction: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of a GPU's memory that an embedding worker may take; by default all "
+        "of it.",
     )
     render_workers: int = Field(0, ge=0, description="Rendering workers; 0: one a CPU core.")
     shard_pages: int = Field(8, ge=1, description="Pages in one unit of work.")
@@ -311,7 +333,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+        file = YamlConfigSettingsSource(settings_cls)
+        given = [source() for source in (init_settings, env_settings, file)]
+        plan = next((each["plan"] for each in given if "plan" in each), "")
+        planned = InitSettingsSource(settings_cls, _planned(plan))
+        return init_settings, env_settings, planned, file
 
     @property
     def is_embedded(self) -> bool:
@@ -343,7 +369,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**flags: object) -> Settings:
-    """Settings from flags (None means not given), environment, quire.yaml and defaults.
+    """Settings from flags (None means not given), environment, plan, quire.yaml and defaults.
 
     Raises InvalidInput that names each wrong setting.
     """
@@ -355,6 +381,30 @@ def load_settings(**flags: object) -> Settings:
             for item in error.errors()
         )
         raise InvalidInput(f"settings cannot be used: {problems}") from error
+
+
+def _planned(plan: str) -> dict[str, Any]:
+    """What the plan of this file sets; nothing for "". Raises InvalidInput."""
+    if not plan:
+        return {}
+    planned = load_plan(Path(plan)).settings
+    if unknown := list(_unknown(Settings, planned)):
+        raise InvalidInput(
+            f"the plan {plan} sets what is no setting: {', '.join(unknown)}; make it anew with "
+            "`quire plan`"
+        )
+    return planned
+
+
+def _unknown(model: Any, values: dict[str, Any]) -> Iterator[str]:
+    """Names among values that a model does not have, those within its parts included."""
+    for name, value in values.items():
+        if name not in model.model_fields:
+            yield name
+        elif isinstance(value, dict):
+            part = model.model_fields[name].annotation
+            if hasattr(part, "model_fields"):
+                yield from (f"{name}.{inner}" for inner in _unknown(part, value))
 
 
 def default_environment(**variables: str) -> None:

@@ -65,8 +65,9 @@ def run(
 
     `view` shows the progress; by default on standard error.
 
-    Raises NotFound, InvalidInput or FingerprintMismatch before any work begins; ModelUnavailable
-    and StoreUnavailable also in its midst, when a report of what was done is saved all the same.
+    Raises NotFound, InvalidInput or FingerprintMismatch before any work begins; ModelUnavailable,
+    OutOfMemory and StoreUnavailable also in its midst, when a report of what was done is saved all
+    the same.
     """
     started = time.perf_counter()
     sources = list_sources(request.paths, request.pattern)

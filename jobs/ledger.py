@@ -101,6 +101,9 @@ class Ledger:
         self.report.working_seconds = time.time() - self.began
         self._workers.add(work["worker"])
         self.report.render_workers = len(self._workers)
+        halved = self.report.halved_batch_tokens
+        for model, tokens in work["halved"].items():
+            halved[model] = min(tokens, halved.get(model, tokens))
         for stage in STAGES:
             self.report.stage_seconds[stage] += work[f"{stage}_s"]
 

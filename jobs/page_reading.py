@@ -5,6 +5,7 @@ Runs in the embedding workers, so that both models share one device and one rese
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cluster.page_files import PageFiles, PageKey, vectors_kind
 from cluster.page_vectors import Storage, to_bytes
@@ -14,6 +15,9 @@ from models.protocols import LateInteraction
 from models.quality_model import load_card
 from models.quality_predictor import open_predictor, predictor_folder
 from models.registry import registry
+
+if TYPE_CHECKING:
+    from models.memory import TokenBudget
 
 TILES = {1: 1, 4: 5}  # the page alone; the page and its quarters
 
@@ -57,11 +61,17 @@ class PageReading:
         self._model = ColPaliModel(reading.late) if reading.vectors else None
         self._predictor = open_predictor(settings, self._model) if reading.quality else None
 
+    @property
+    def budgets(self) -> "list[TokenBudget]":
+        """Those of its models."""
+        models = (self._model, self._predictor.late if self._predictor else None)
+        return [model.budget for model in models if model]
+
     def read(self, pages: Sequence[PageKey], scans: Sequence[bytes]) -> list[float | None]:
         """Keep the multi-vectors of pages, and predict their CER; None where nobody asked.
 
         `scans` are JPEGs as OCR would get the pages. Raises NotFound where an image is gone,
-        InvalidInput where one cannot be used.
+        InvalidInput where one cannot be used, OutOfMemory.
         """
         if self._model is not None and self._settings.multi_vectors != "off":
             self._keep_vectors(self._model, pages, scans, self._settings.multi_vectors)

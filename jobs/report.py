@@ -30,7 +30,11 @@ class DocumentReport:
 
 @dataclass
 class IngestReport:
-    """Everything an ingest did. Seconds of the stages are summed over all workers."""
+    """Everything an ingest did. Seconds of the stages are summed over all workers.
+
+    `halved_batch_tokens`: models that ran out of memory, and the smaller budget of tokens that each
+    went on with.
+    """
 
     collection: str
     fingerprint: str
@@ -38,6 +42,7 @@ class IngestReport:
     seconds: float = 0.0
     working_seconds: float = 0.0
     render_workers: int = 0
+    halved_batch_tokens: dict[str, int] = field(default_factory=dict)
     file: str = ""
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 

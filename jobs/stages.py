@@ -247,20 +247,28 @@ class RenderPages:
 
 
 class EmbedPages:
-    """Rendered pages → vectors of each page and of its text's chunks, and what else is read."""
+    """Rendered pages → vectors of each page and of its text's chunks, and what else is read.
+
+    OutOfMemory is no fault of a page: it ends the ingest, and the next one does what is left.
+    """
 
     def __init__(self, job: Job) -> None:
         from models.embedder import Qwen3VLEmbedder
+        from models.memory import TokenBudget, limit_gpu_memory
         from models.threads import use_threads
 
         use_threads(job.threads)
+        limit_gpu_memory(job.settings.gpu_memory_fraction)  # of all models in this process
         self.job = job
         self._embedder: Qwen3VLEmbedder | QuireError
         self._reading: PageReading | None = None
+        self._budgets: list[TokenBudget] = []
         try:
             self._embedder = Qwen3VLEmbedder(job.options)
+            self._budgets.append(self._embedder.budget)
             if job.reading:
                 self._reading = PageReading(job.reading, job.settings)
+                self._budgets += self._reading.budgets
         except QuireError as error:
             # Ray turns what a constructor raises into "actor died": the first call raises it.
             self._embedder = error
@@ -285,12 +293,14 @@ class EmbedPages:
             inputs += [MultimodalInput(text=chunk) for chunk in page["chunks"]]
         vectors = self._embedder.embed(inputs)
         seconds = (time.perf_counter() - started) / max(1, len(pages))
+        halved = {budget.model: budget.tokens for budget in self._budgets if budget.halved}
         taken = 0
         payload = []
         for page in pages:
             count = 1 + len(page["chunks"]) if "chunks" in page else 0
             page["embed_s"] = seconds if count else 0.0
             page["embed_began"] = began
+            page["halved"] = halved
             payload.append(vectors[taken : taken + count].tobytes())
             taken += count
         return {"event": batch["event"], "work": _texts(pages), "vectors": payload}

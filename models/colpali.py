@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers import conversion_mapping
 from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.page_vectors import WHOLE_PAGE, PageVectors, Tile
 from models.loading import check_files, checkpoint_folder, load_weights
+from models.memory import TokenBudget
 from models.options import LateInteractionOptions
 from models.prompts import neutralizer
 from models.registry import registry
@@ -47,7 +49,7 @@ class ColPaliModel:
     def __init__(self, options: LateInteractionOptions) -> None:
         """Load the checkpoint. Raises ModelUnavailable."""
         self.spec = registry.find(options.model, "late-interaction")
-        self.batch_tokens = options.batch_tokens
+        self.budget = TokenBudget(self.spec.name, options.batch_tokens)
         device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         folder = checkpoint_folder(self.spec.checkpoint, self.spec.revision)
         base = folder
@@ -76,29 +78,28 @@ class ColPaliModel:
         """The multi-vectors of pages: image tokens only, each with its cell of the grid.
 
         `tiles` 4 adds the page's quarters, each at the model's full resolution, for small print.
-        `hidden` keeps the states before the projection. Raises InvalidInput.
+        `hidden` keeps the states before the projection. Raises InvalidInput or OutOfMemory.
         """
         if tiles not in (1, 4):
             raise InvalidInput(f"tiles is 1 (the whole page) or 4 (and its quarters), not {tiles}")
         pages = [to_image(image).convert("RGB") for image in images]
         parts = [part for page in pages for part in _parts(page, tiles)]
-        found: list[PageVectors] = []
-        for start in range(0, len(parts), self._batch_images):
-            found += self._embed_parts(parts[start : start + self._batch_images], hidden)
+        tokens = [self.spec.max_tokens] * len(parts)
+        found = self.budget.map(partial(self._embed_parts, hidden=hidden), parts, tokens)
         count = 1 if tiles == 1 else 1 + len(QUARTERS)
         return [_joined(found[start : start + count]) for start in range(0, len(found), count)]
 
     def embed_query(self, text: str = "", image: Picture | None = None) -> np.ndarray:
         """The vectors of a question, float32[T, d]: of its words, of its image, or of both.
 
-        Raises InvalidInput.
+        Raises InvalidInput or OutOfMemory.
         """
         if not text.strip() and image is None:
             raise InvalidInput("give a text, an image, or both to search for")
         parts = [] if image is None else [self.embed_images([image])[0].vectors]
         if text.strip():
             encoded = self._processor.process_queries([self._plain(text)])
-            vectors, _, real = self._forward(encoded, hidden=False)
+            vectors, _, real = self.budget.whole(partial(self._forward, encoded, hidden=False))
             parts.insert(0, vectors[0][real[0]])
         return np.concatenate(parts)
 
@@ -113,11 +114,7 @@ class ColPaliModel:
         """Words in which no special token of the checkpoint stands, at most so many."""
         return self._neutral(text)[:MOST_QUERY_CHARS]
 
-    @property
-    def _batch_images(self) -> int:
-        return max(1, self.batch_tokens // self.spec.max_tokens)
-
-    def _embed_parts(self, parts: Sequence[Image.Image], hidden: bool) -> list[PageVectors]:
+    def _embed_parts(self, parts: Sequence[Image.Image], *, hidden: bool) -> list[PageVectors]:
         encoded = self._processor.process_images(list(parts))
         is_image = self._processor.get_image_mask(encoded).numpy()
         vectors, states, _ = self._forward(encoded, hidden=hidden)
@@ -147,6 +144,7 @@ class ColPaliModel:
         self, encoded: Any, *, hidden: bool
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """vectors float32[B, L, d], states float32[B, L, h] if wanted, real tokens bool[B, L]."""
+        self._hidden.clear()  # of a forward that ran out of memory
         encoded.pop("labels", None)  # ColPali's processor makes them for training
         inputs = {name: value.to(self._device) for name, value in encoded.items()}
         # Once more, in float32: in bf16 a length is off by up to 0.4 %. Padding stays zero.

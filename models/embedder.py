@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 
-from models.batching import pack, plan_batches
+from models.batching import pack
 from models.images import FACTOR_PX
 from models.inputs import InputEncoder, MultimodalInput
 from models.loading import load_checkpoint
+from models.memory import TokenBudget
 from models.options import EmbedderOptions, Pooling
 from models.prompts import EncodedInput
 from models.qwen3_vl import PackedQwen3VL
@@ -33,7 +35,7 @@ class Qwen3VLEmbedder:
         )
         self.spec = spec
         self.pooling = options.pooling
-        self.batch_tokens = options.batch_tokens
+        self.budget = TokenBudget(spec.name, options.batch_tokens)
         self.fingerprint = options.fingerprint(checkpoint.precision)
         images = checkpoint.processor.image_processor
         self.forward = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std).forward
@@ -51,32 +53,38 @@ class Qwen3VLEmbedder:
         return self.encoder.encode(item)
 
     def embed_encoded(self, items: Sequence[EncodedInput]) -> np.ndarray:
-        """The device's share → float32[len(items), dimension], unit length."""
-        vectors = np.empty((len(items), self.fingerprint.dimension), dtype=np.float32)
-        for batch in plan_batches([item.tokens for item in items], self.batch_tokens):
-            vectors[batch] = self._embed_batch([items[index] for index in batch])
-        return vectors
+        """The device's share → float32[len(items), dimension], unit length. Raises OutOfMemory."""
+        tokens = [item.tokens for item in items]
+        rows: list[np.ndarray] = self.budget.map(self._embed_batch, items, tokens)
+        return np.array(rows, np.float32).reshape(len(items), self.fingerprint.dimension)
 
     def embed(self, items: Sequence[MultimodalInput]) -> np.ndarray:
-        """Both shares → float32[len(items), dimension], unit length. Raises InvalidInput."""
+        """Both shares → float32[len(items), dimension], unit length.
+
+        Raises InvalidInput or OutOfMemory.
+        """
         windows = [items[start : start + WINDOW] for start in range(0, len(items), WINDOW)]
         with ThreadPoolExecutor(1) as host:
             encoded = host.map(lambda window: [self.encode(item) for item in window], windows)
             parts = [self.embed_encoded(window) for window in encoded]
         return np.concatenate(parts) if parts else self.embed_encoded([])
 
-    @torch.inference_mode()
     def similarities(self, question: MultimodalInput, page: Picture) -> np.ndarray:
         """How like a question each visual token of a page is, float32[rows, columns], cosine.
 
-        The states that the page's vector is pooled from, after the final norm. Raises InvalidInput.
+        The states that the page's vector is pooled from, after the final norm. Raises InvalidInput
+        or OutOfMemory.
         """
         encoded = self.encode(MultimodalInput(images=(page,)))
-        states = self.forward(pack([encoded]), None)[encoded.visual_index]
-        vectors = unit_vectors(states, self.fingerprint.dimension).cpu().numpy()
+        vectors = self.budget.whole(partial(self._visual_vectors, encoded))
         _, height, width, _ = encoded.visuals[0].shape
         similar: np.ndarray = vectors @ self.embed([question])[0]
         return similar.reshape(height // FACTOR_PX, width // FACTOR_PX)
+
+    @torch.inference_mode()
+    def _visual_vectors(self, item: EncodedInput) -> np.ndarray:
+        states = self.forward(pack([item]), None)[item.visual_index]
+        return unit_vectors(states, self.fingerprint.dimension).cpu().numpy()
 
     @torch.inference_mode()
     def _embed_batch(self, items: Sequence[EncodedInput]) -> np.ndarray:

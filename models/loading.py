@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from cluster.errors import ModelUnavailable
+from cluster.errors import ModelUnavailable, OutOfMemory
 from models.options import Precision
 from models.registry import ModelSpec
 
@@ -74,7 +74,7 @@ def load_weights(
 ) -> Any:
     """A model of a transformers class `kind`; `may_lack` are tensors that it does without.
 
-    Raises ModelUnavailable.
+    Raises ModelUnavailable or OutOfMemory.
     """
     disable_progress_bar()  # it would tear the progress display of the job that loads us
     set_verbosity_error()  # it lists the weights that we leave out on purpose
@@ -90,6 +90,11 @@ def load_weights(
         )
     except (OSError, SafetensorError) as error:
         raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"the checkpoint in {folder} does not fit into the GPU memory that it may take: give "
+            f"it a larger share or precision int8, or let `quire plan` choose ({error})"
+        ) from error
     missing = [name for name in found["missing_keys"] if name not in may_lack]
     if lacking := [*missing, *found["mismatched_keys"]]:
         # transformers would go on with random weights in their place.

@@ -4,7 +4,7 @@ The prompt is the one Qwen3-VL-Reranker was trained with. Source: its model card
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,17 @@ class EncodedGroup:
     def tokens(self) -> int:
         shared = self.prefix.tokens if self.prefix else 0
         return shared + sum(branch.tokens for branch in self.branches)
+
+    def parts(self, budget_tokens: int) -> "list[EncodedGroup]":
+        """The same documents in their order, in groups within a budget or of one document."""
+        if self.tokens <= budget_tokens or len(self.branches) == 1:
+            return [self]
+        middle = len(self.branches) // 2
+        halves = [
+            replace(self, branches=self.branches[half], documents=self.documents[half])
+            for half in (slice(middle), slice(middle, None))
+        ]
+        return [part for half in halves for part in half.parts(budget_tokens)]
 
 
 class PairEncoder:

@@ -1,7 +1,7 @@
 """What the other rooms may ask of a model."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from models.inputs import MultimodalInput
 from models.prompts import EncodedInput
 from models.registry import ModelSpec
 from models.visuals import Picture
+
+if TYPE_CHECKING:  # it needs torch, and those who only ask do without
+    from models.memory import TokenBudget
 
 
 class Embedder(Protocol):
@@ -51,6 +54,9 @@ class LateInteraction(Protocol):
 
     @property
     def spec(self) -> ModelSpec: ...
+
+    @property
+    def budget(self) -> "TokenBudget": ...
 
     def embed_images(
         self, images: Sequence[Picture], *, hidden: bool = False, tiles: int = 1

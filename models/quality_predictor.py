@@ -62,7 +62,7 @@ class QualityPredictor:
         """Load and check all files. Raises ModelUnavailable with what to do."""
         self._model: QualityModel = load_model(folder)
         self.card = self._model.card
-        self._late = late_interaction
+        self.late = late_interaction
         if self.needs_vectors:
             self._check_late(folder)
 
@@ -118,9 +118,9 @@ class QualityPredictor:
 
     def _check_late(self, folder: Path) -> None:
         wanted = f"{self.card.late_interaction}@{self.card.late_interaction_revision}"
-        if self._late is None:
+        if self.late is None:
             raise ModelUnavailable(f"the predictor in {folder} needs vectors of {wanted}")
-        spec = self._late.spec
+        spec = self.late.spec
         if f"{spec.name}@{spec.revision}" != wanted:
             raise ModelUnavailable(
                 f"the predictor in {folder} learnt from vectors of {wanted}, not of "
@@ -135,15 +135,17 @@ class QualityPredictor:
                 [[row[name] for name in self.card.statistics] for row in rows], np.float32
             )
         except KeyError as error:
-            raise ModelUnavailable(f"there is no image statistic {error}: train it again") from error
+            raise ModelUnavailable(
+                f"there is no image statistic {error}: train it again"
+            ) from error
 
     def _tokens(self, grays: list[np.ndarray]) -> list[Any]:
         """The page vectors of each page; none where they are not needed."""
-        if not self.needs_vectors or self._late is None:
+        if not self.needs_vectors or self.late is None:
             return []
         # The engine sees no colour, and so neither may the predictor.
         pages = [Image.fromarray(gray).convert("RGB") for gray in grays]
-        return list(self._late.embed_images(pages, hidden=self.card.vectors == "hidden"))
+        return list(self.late.embed_images(pages, hidden=self.card.vectors == "hidden"))
 
     def _pooled(self, tokens: Any, left_out: tuple[int, int, int, int] | None = None) -> np.ndarray:
         matrix = tokens.hidden if self.card.vectors == "hidden" else tokens.vectors

@@ -90,8 +90,7 @@ class PackedQwen3VL:
         """Images → merged visual tokens [V, d] and the deepstack features [V, d] of each level."""
         hidden = self._patch_states(visuals)
         indices, weights, coordinates = self._patch_positions(visuals)
-        position = (self.visual.pos_embed(indices) * weights[:, :, None]).sum(1)
-        hidden = hidden + position.to(hidden.dtype)
+        hidden = hidden + self._position_states(indices, weights).to(hidden.dtype)
         cos, sin = (part[:, None].float() for part in self._rotary(hidden, coordinates))
         # Every step of a video attends within itself.
         lengths = tuple(
@@ -105,6 +104,13 @@ class PackedQwen3VL:
                 level = self.visual.deepstack_visual_indexes.index(number)
                 features.append(self.visual.deepstack_merger_list[level](hidden))
         return self.visual.merger(hidden), features
+
+    def _position_states(self, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """float32[P, h], tap by tap: all four at once would be the peak of the vision tower."""
+        states = weights.new_zeros(len(indices), self.visual.pos_embed.embedding_dim)
+        for rows, share in zip(indices.unbind(1), weights.unbind(1), strict=True):
+            states += self.visual.pos_embed(rows) * share[:, None]
+        return states
 
     def _rotary(
         self, hidden: torch.Tensor, coordinates: torch.Tensor
@@ -184,14 +190,20 @@ def _grid_positions(
 def _vision_block(
     block: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, segments: Segments
 ) -> torch.Tensor:
-    attention = block.attn
-    qkv = attention.qkv(block.norm1(hidden)).view(len(hidden), 3, attention.num_heads, -1)
+    hidden = hidden + _vision_attention(block.attn, block.norm1(hidden), cos, sin, segments)
+    return cast(torch.Tensor, hidden + block.mlp(block.norm2(hidden)))
+
+
+def _vision_attention(
+    attention: Any, normal: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, segments: Segments
+) -> torch.Tensor:
+    """Apart from its block, so that its states are freed before the MLP takes as much."""
+    qkv = attention.qkv(normal).view(len(normal), 3, attention.num_heads, -1)
     query, key, value = qkv.unbind(1)
     query = _rotate(query.float(), cos, sin).to(value.dtype)
     key = _rotate(key.float(), cos, sin).to(value.dtype)
     seen = attend(query, key, value, segments, segments, causal=False, scale=attention.scaling)
-    hidden = hidden + attention.proj(seen.flatten(1))
-    return cast(torch.Tensor, hidden + block.mlp(block.norm2(hidden)))
+    return cast(torch.Tensor, attention.proj(seen.flatten(1)))
 
 
 @dataclass(frozen=True)
@@ -238,8 +250,20 @@ def _decoder_layer(
     kept: torch.Tensor | None,
 ) -> torch.Tensor:
     """One decoder layer; with `kept` int64[inputs] only each input's last token goes through."""
-    attention = layer.self_attn
-    normal = layer.input_layernorm(hidden)
+    hidden = (hidden if kept is None else hidden[kept]) + _text_attention(
+        layer.self_attn, layer.input_layernorm(hidden), cos, sin, layout, kept
+    )
+    return cast(torch.Tensor, hidden + layer.mlp(layer.post_attention_layernorm(hidden)))
+
+
+def _text_attention(
+    attention: Any,
+    normal: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    layout: _Layout,
+    kept: torch.Tensor | None,
+) -> torch.Tensor:
     asked = normal if kept is None else normal[kept]
     heads = (-1, attention.head_dim)
     query = attention.q_norm(attention.q_proj(asked).unflatten(1, heads))
@@ -254,12 +278,10 @@ def _decoder_layer(
     else:
         # The last token may see its whole input, so no mask is needed.
         query = _rotate(query, cos[kept], sin[kept])
-        hidden = hidden[kept]
-        single = Segments.of((1,) * len(kept), hidden.device)
+        single = Segments.of((1,) * len(kept), normal.device)
         key, value = (_seen(part, layout.end_key_rows) for part in (key, value))
         seen = attend(query, key, value, single, layout.end_keys, causal=False, scale=scale)
-    hidden = hidden + attention.o_proj(seen.flatten(1))
-    return cast(torch.Tensor, hidden + layer.mlp(layer.post_attention_layernorm(hidden)))
+    return cast(torch.Tensor, attention.o_proj(seen.flatten(1)))
 
 
 def _seen(states: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
@@ -270,11 +292,11 @@ def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
     """Rotary position embedding; states [tokens, heads, head_dim], cos and sin [tokens, 1, …]."""
     half = states.shape[-1] // 2
     turned = torch.cat((-states[..., half:], states[..., :half]), dim=-1)
-    return states * cos + turned * sin
+    return (states * cos).add_(turned.mul_(sin))  # in place: vision rotates in float32
 
 
 def _to(array: np.ndarray, device: torch.device) -> torch.Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor
+    return tensor.to(device)

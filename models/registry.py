@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.errors import ModelUnavailable
+from cluster.shapes import COLPALI, COLQWEN2, QWEN3_VL_2B, QWEN3_VL_8B, ModelShape, shape_of
 from models.images import FACTOR_PX
 
 Kind = Literal["embedder", "reranker", "late-interaction"]
@@ -28,40 +29,7 @@ MODEL_TYPES: dict[Kind, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """Parameter counts by how a precision treats them; `linear` is the language model's layers."""
-
-    vision: int
-    linear: int
-    embedding: int
-
-    @property
-    def total(self) -> int:
-        return self.vision + self.linear + self.embedding
-
-    def weight_bytes(self, precision: str) -> int:
-        """Bytes of weights on the device; int8 and nf4 quantise the language model's layers.
-
-        nf4 holds one fp32 scale for 64 weights (QLoRA, arXiv:2305.14314, without double
-        quantisation); int8 one fp32 scale a row, which is too little to count.
-        """
-        wide = self.vision + self.embedding
-        linear_bytes = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "nf4": 0.5 + 4 / 64}[precision]
-        return int(wide * (4 if precision == "fp32" else 2) + self.linear * linear_bytes)
-
-
-# Embedder and reranker of a size are one architecture; the reranker's head is not loaded.
-QWEN_2B = Parameters(406_957_056, 1_409_410_048, 311_164_928)
-QWEN_8B = Parameters(576_388_336, 6_946_075_648, 622_329_856)
-
-
-# PaliGemma 3B (SigLIP So400m, Gemma 2B with 257,216 tokens) and Qwen2-VL 2B, each with its
-# projection to 128 dimensions.
-COLPALI = Parameters(413_327_088, 1_984_508_032, 526_778_368)
-COLQWEN2 = Parameters(665_271_296, 1_310_537_344, 233_373_696)
 LATE_PROMPT_TOKENS = 32  # around the image
-CELL_PX = {"paligemma": 14, "qwen2_vl": 28, "qwen3_vl": 32}  # side of what one vector sees
 
 
 @dataclass(frozen=True)
@@ -80,7 +48,7 @@ class ModelSpec:
     checkpoint: str
     revision: str
     dimension: int
-    parameters: Parameters
+    shape: ModelShape
     max_pixels: int
     kind: Kind = "embedder"
     max_tokens: int = 8192
@@ -92,6 +60,11 @@ class ModelSpec:
     base: str = ""
     base_revision: str = ""
     note: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """In a folder of this machine, not on a hub."""
+        return Path(self.checkpoint).is_absolute()
 
     @property
     def page_input(self) -> str:
@@ -110,7 +83,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Embedding-2B",
                 revision="9f2f7e710d6d81056aa5c0a4f04764fec6bb7bda",
                 dimension=2048,
-                parameters=QWEN_2B,
+                shape=QWEN3_VL_2B,
                 max_pixels=MOST_PIXELS,
                 note="the default on a GPU",
             ),
@@ -119,7 +92,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Embedding-8B",
                 revision="2c4565515e0f265c6511776e7193b22c0968ddc7",
                 dimension=4096,
-                parameters=QWEN_8B,
+                shape=QWEN3_VL_8B,
                 max_pixels=MOST_PIXELS,
                 note="best quality, three times the arithmetic",
             ),
@@ -138,7 +111,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Reranker-2B",
                 revision="4bd860ac4f15ad1897a214615cccc700f8f71818",
                 dimension=2048,
-                parameters=QWEN_2B,
+                shape=QWEN3_VL_2B,
                 max_pixels=MOST_PIXELS,
                 max_tokens=10_240,
                 note="reranks what the 2B found",
@@ -149,7 +122,7 @@ class Registry:
                 checkpoint="Qwen/Qwen3-VL-Reranker-8B",
                 revision="b212dc8c91a8164aef1ea2de9c1a867611e75c04",
                 dimension=4096,
-                parameters=QWEN_8B,
+                shape=QWEN3_VL_8B,
                 max_pixels=MOST_PIXELS,
                 max_tokens=10_240,
                 note="best quality",
@@ -171,7 +144,7 @@ class Registry:
                 base="vidore/colpaligemma-3b-pt-448-base",
                 base_revision="12c59eb7e23bc4c26876f7be7c17760d5d3a1ffa",
                 dimension=128,
-                parameters=COLPALI,
+                shape=COLPALI,
                 max_pixels=448 * 448,
                 max_tokens=1024 + LATE_PROMPT_TOKENS,
                 note="1,024 vectors a page at 448 × 448 px",
@@ -182,7 +155,7 @@ class Registry:
                 checkpoint="vidore/colqwen2-v1.0-merged",
                 revision="2c9a09bb37ed19b63eb94ae6c29bb4e76eb6e3c2",
                 dimension=128,
-                parameters=COLQWEN2,
+                shape=COLQWEN2,
                 max_pixels=768 * 28 * 28,
                 max_tokens=768 + LATE_PROMPT_TOKENS,
                 note="up to 768 vectors a page, of its own shape",
@@ -219,20 +192,21 @@ def local_spec(folder: Path, kind: Kind = "embedder") -> ModelSpec:
             f"{folder} holds a {config.get('model_type')!r} model; a checkpoint for this is "
             f"{' or '.join(MODEL_TYPES[kind])}"
         )
+    projection = _projection(folder) if kind == "late-interaction" else 0
     spec = ModelSpec(
         name=folder.name,  # its content is the revision, so it may be moved
         kind=kind,
         checkpoint=str(folder),
         revision=content_revision(folder),
         dimension=config["text_config"]["hidden_size"],
-        parameters=count_parameters(folder),
+        shape=shape_of(config, projection),
         max_pixels=min(_pixel_budget(folder), MOST_PIXELS),
         note="a local folder",
     )
     if kind != "late-interaction":
         return spec
-    cells = spec.max_pixels // CELL_PX[config["model_type"]] ** 2
-    return replace(spec, dimension=_projection(folder), max_tokens=cells + LATE_PROMPT_TOKENS)
+    cells = spec.max_pixels // spec.shape.vision.token_px**2
+    return replace(spec, dimension=projection, max_tokens=cells + LATE_PROMPT_TOKENS)
 
 
 def _projection(folder: Path) -> int:
@@ -279,23 +253,6 @@ def content_revision(folder: Path) -> str:
             stream.seek(max(SAMPLE_BYTES, size - SAMPLE_BYTES))
             digest.update(stream.read(SAMPLE_BYTES))
     return digest.hexdigest()[:40]
-
-
-def count_parameters(folder: Path) -> Parameters:
-    """Parameter counts from the safetensors headers, without reading a weight."""
-    counts = {"vision": 0, "linear": 0, "embedding": 0}
-    for file in sorted(folder.glob("*.safetensors")):
-        for tensor, shape in _tensor_shapes(file).items():
-            size = 1
-            for side in shape:
-                size *= side
-            if "visual." in tensor or "vision_tower." in tensor:
-                counts["vision"] += size
-            elif "embed_tokens" in tensor:
-                counts["embedding"] += size
-            elif "lm_head" not in tensor:
-                counts["linear"] += size
-    return Parameters(**counts)
 
 
 def _tensor_shapes(file: Path) -> dict[str, list[int]]:

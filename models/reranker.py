@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from cluster.errors import ModelUnavailable
-from models.batching import PackedBatch, pack, plan_batches
+from models.batching import PackedBatch, pack
 from models.inputs import MultimodalInput
 from models.loading import load_checkpoint, output_rows
+from models.memory import TokenBudget
 from models.options import RerankerOptions
 from models.pairs import EncodedGroup, PairEncoder
 from models.prompts import EncodedInput
@@ -26,7 +27,7 @@ class Qwen3VLReranker:
         spec = registry.find(options.model, "reranker")
         checkpoint = load_checkpoint(spec, options.precision, device=options.device)
         self.spec = spec
-        self.batch_tokens = options.batch_tokens
+        self.budget = TokenBudget(spec.name, options.batch_tokens)
         images = checkpoint.processor.image_processor
         packed = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std)
         self.forward = packed.forward
@@ -49,20 +50,23 @@ class Qwen3VLReranker:
         return self.encoder.encode(query, documents)
 
     def score_encoded(self, groups: Sequence[EncodedGroup]) -> list[np.ndarray]:
-        """The device's share → float32[documents of a group] for each group, in 0 … 1."""
-        scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(groups)
-        for batch in plan_batches([group.tokens for group in groups], self.batch_tokens):
-            chosen = [groups[index] for index in batch]
-            found = self._score_batch(pack_groups(chosen))
-            ends = np.cumsum([len(group.branches) for group in chosen])[:-1]
-            for index, part in zip(batch, np.split(found, ends), strict=True):
-                scores[index] = part
-        return scores
+        """The device's share → float32[documents of a group] for each group, in 0 … 1.
+
+        Raises OutOfMemory.
+        """
+        return self.budget.map(self._score_groups, groups, [group.tokens for group in groups])
 
     def score(self, query: MultimodalInput, documents: Sequence[MultimodalInput]) -> np.ndarray:
-        """Both shares → float32[len(documents)], in 0 … 1. Raises InvalidInput."""
+        """Both shares → float32[len(documents)], in 0 … 1. Raises InvalidInput or OutOfMemory."""
         groups = self.encode(query, documents)
         return gather(groups, self.score_encoded(groups))
+
+    def _score_groups(self, groups: Sequence[EncodedGroup]) -> list[np.ndarray]:
+        if len(groups) == 1:  # it may have been made for a budget that was halved since
+            parts = groups[0].parts(self.budget.tokens)
+            return [np.concatenate([self._score_batch(pack_groups([part])) for part in parts])]
+        ends = np.cumsum([len(group.branches) for group in groups])[:-1]
+        return np.split(self._score_batch(pack_groups(groups)), ends)
 
     @torch.inference_mode()
     def _score_batch(self, batch: PackedBatch) -> np.ndarray:

@@ -141,7 +141,14 @@ def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu:
 
 def emit_config(settings: Settings) -> dict[str, Any]:
     """A `serve deploy` file for these settings."""
-    given = settings.model_dump(mode="json", exclude_defaults=True, exclude={"store_token"})
+    # Scaling as a whole: what a replica would fill in is its deployment's default, not the field's.
+    changed = {
+        name
+        for name, field in Settings.model_fields.items()
+        if getattr(settings, name) != field.default
+    }
+    # The plan is in what it set.
+    given = settings.model_dump(mode="json", include=changed - {"store_token", "plan"})
     # A replica has another working directory.
     given |= {"page_images": settings.page_images_url, "uploads": settings.uploads_url}
     given |= {"keys_file": str(settings.keys_path), "host": settings.host}

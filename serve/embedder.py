@@ -5,10 +5,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from cluster.core import Fingerprint
+from cluster.metrics import count_out_of_memory
 from cluster.settings import ModelScaling
 from models.inputs import MultimodalInput
 from models.options import EmbedderOptions
@@ -35,12 +37,17 @@ class EmbedderDeployment:
 
     def __init__(self, options: EmbedderOptions, scaling: ModelScaling, otlp: str) -> None:
         from models.embedder import Qwen3VLEmbedder
+        from models.memory import limit_gpu_memory
         from models.threads import use_threads
 
         use_threads(scaling.threads)
+        limit_gpu_memory(scaling.memory_fraction)
         log_as_service()
         self._trace = Trace("quire-embedder", otlp)
         self._embedder = Qwen3VLEmbedder(options)
+        budget = self._embedder.budget
+        budget.tokens = min(budget.tokens, scaling.batch_tokens)  # half of it must be less than now
+        budget.on_refusal = partial(count_out_of_memory, "embedder")
         self._embedder.embed([MultimodalInput(text="warm")])
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
         self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence")
@@ -57,7 +64,7 @@ class EmbedderDeployment:
 
     @traced("embed")
     async def embed(self, items: Sequence[MultimodalInput], timeout_s: float) -> Embedded:
-        """Raises InvalidInput, Overloaded or DeadlineExceeded."""
+        """Raises InvalidInput, Overloaded, DeadlineExceeded or OutOfMemory."""
         deadline = time.monotonic() + timeout_s
         self._batcher.admit(timeout_s)  # before the host works for nothing
         encoded = await self._encode(items)
@@ -73,7 +80,7 @@ class EmbedderDeployment:
     ) -> np.ndarray:
         """How like a question each part of a page is, float32[rows, columns].
 
-        Raises InvalidInput or DeadlineExceeded.
+        Raises InvalidInput, DeadlineExceeded or OutOfMemory.
         """
         return await in_turn(self._evidence, timeout_s, self._embedder.similarities, question, page)
 

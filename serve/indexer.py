@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import QuireError
-from cluster.metrics import service_metrics
+from cluster.metrics import count_out_of_memory, service_metrics
 from cluster.settings import Settings
 from jobs.ingest import IngestRequest, run
 from jobs.progress import Counts
@@ -145,6 +145,8 @@ class IndexerDeployment:
         report = run(self._settings, request, view)
         if report.new_pages:
             service_metrics().pages_indexed.inc(report.new_pages)
+        for _ in report.halved_batch_tokens:
+            count_out_of_memory("indexer")
         return report
 
     async def _prune(self) -> None:

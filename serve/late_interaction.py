@@ -6,9 +6,11 @@ takes longer is to read the pages' files.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
+from cluster.metrics import count_out_of_memory
 from cluster.page_files import PageFiles, PageKey
 from cluster.settings import DeviceScaling
 from models.evidence import Evidence
@@ -27,12 +29,15 @@ class LateInteractionDeployment:
     ) -> None:
         from models.colpali import ColPaliModel
         from models.late_interaction import LateSearch
+        from models.memory import limit_gpu_memory
         from models.threads import use_threads
 
         use_threads(scaling.threads)
+        limit_gpu_memory(scaling.memory_fraction)
         log_as_service()
         self._trace = Trace("quire-late-interaction", otlp)
         model = ColPaliModel(options)
+        model.budget.on_refusal = partial(count_out_of_memory, "late_interaction")
         model.embed_query("warm up")
         self._search = LateSearch(model, PageFiles(files_url))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="late-interaction")
@@ -47,7 +52,7 @@ class LateInteractionDeployment:
     ) -> np.ndarray:
         """MaxSim of each page, float32[pages]; NaN for one without multi-vectors.
 
-        Raises InvalidInput or DeadlineExceeded.
+        Raises InvalidInput, DeadlineExceeded or OutOfMemory.
         """
         return await in_turn(self._worker, timeout_s, self._search.score, question, pages)
 

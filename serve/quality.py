@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cluster.metrics import count_out_of_memory
 from cluster.settings import Settings
 from serve.logs import log_as_service
 from serve.tracing import Trace, traced
@@ -17,13 +19,17 @@ class QualityDeployment:
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, settings: Settings) -> None:
+        from models.memory import limit_gpu_memory
         from models.quality_predictor import open_predictor
         from models.threads import use_threads
 
         use_threads(settings.quality_replicas.threads)
+        limit_gpu_memory(settings.quality_replicas.memory_fraction)
         log_as_service()
         self._trace = Trace("quire-quality", settings.otlp_endpoint)
         self._predictor = open_predictor(settings)
+        if late := self._predictor.late:
+            late.budget.on_refusal = partial(count_out_of_memory, "quality")
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="quality")
 
     async def ready(self) -> bool:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from cluster.metrics import count_out_of_memory
 from cluster.settings import ModelScaling
 from models.inputs import MultimodalInput
 from models.options import RerankerOptions
@@ -31,13 +33,16 @@ class RerankerDeployment:
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, options: RerankerOptions, scaling: ModelScaling, otlp: str) -> None:
+        from models.memory import limit_gpu_memory
         from models.reranker import Qwen3VLReranker
         from models.threads import use_threads
 
         use_threads(scaling.threads)
+        limit_gpu_memory(scaling.memory_fraction)
         log_as_service()
         self._trace = Trace("quire-reranker", otlp)
         self._reranker = Qwen3VLReranker(options)
+        self._reranker.budget.on_refusal = partial(count_out_of_memory, "reranker")
         self._reranker.score(MultimodalInput(text="warm"), [MultimodalInput(text="up")])
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
         self._batcher = TokenBatcher[EncodedGroup, np.ndarray](
@@ -58,7 +63,7 @@ class RerankerDeployment:
         documents: Sequence[MultimodalInput],
         timeout_s: float,
     ) -> Scored:
-        """Raises InvalidInput, Overloaded or DeadlineExceeded."""
+        """Raises InvalidInput, Overloaded, DeadlineExceeded or OutOfMemory."""
         from models.reranker import gather
 
         deadline = time.monotonic() + timeout_s

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 
 from cluster.settings import Settings, free_port, load_settings
-from jobs.demo_library import write_library
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 40.0
@@ -32,25 +30,6 @@ class Server:
 
     def client(self, **options: object) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60, **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="session")
-def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The library's folder and a store in which it is indexed."""
-    folder = tmp_path_factory.mktemp("serving")
-    library, store = folder / "library", folder / "store"
-    write_library(library)
-    extras = ("--multi-vectors", "int8", "--quality", "on")
-    quire("ingest", str(library), "--store", str(store), "--tag", "demo", "--json", *extras)
-    return library, store
-
-
-@pytest.fixture(scope="session")
-def server(indexed: tuple[Path, Path]) -> Iterator[Server]:
-    """`quire serve` on loopback, without keys."""
-    library, store = indexed
-    with running(library, store) as found:
-        yield found
 
 
 @contextmanager

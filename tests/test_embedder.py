@@ -194,10 +194,10 @@ def test_incomplete_checkpoints_are_refused(
 
 
 def test_known_parameter_counts() -> None:
-    assert registry.find("qwen3-vl-embedding-2b").parameters.total == 2_127_532_032
-    assert registry.find("qwen3-vl-embedding-8b").parameters.total == 8_144_793_840
+    assert registry.find("qwen3-vl-embedding-2b").shape.parameters.total == 2_127_532_032
+    assert registry.find("qwen3-vl-embedding-8b").shape.parameters.total == 8_144_793_840
     tiny = Qwen3VLForConditionalGeneration.from_pretrained(TINY_FOLDER)
-    assert registry.find("quire-tiny").parameters.total == tiny.num_parameters()
+    assert registry.find("quire-tiny").shape.parameters.total == tiny.num_parameters()
 
 
 @given(st.lists(st.integers(1, 100), max_size=60))

@@ -9,11 +9,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from quire import app
-from tests.serving import indexed, quire  # noqa: F401 — a fixture
+from tests.serving import quire
 
 
 def test_search_by_late_interaction_with_evidence(
-    indexed: tuple[Path, Path],  # noqa: F811
+    indexed: tuple[Path, Path],
     tmp_path: Path,
 ) -> None:
     _, store = indexed
@@ -43,7 +43,7 @@ def test_search_by_late_interaction_with_evidence(
     ],
 )
 def test_vectors_of_a_file(
-    indexed: tuple[Path, Path],  # noqa: F811
+    indexed: tuple[Path, Path],
     tmp_path: Path,
     options: tuple[str, ...],
     shape: tuple[int, ...] | None,

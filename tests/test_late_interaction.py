@@ -150,7 +150,7 @@ def test_an_adapter_loads_on_its_pinned_base(
         base=str(base),
         base_revision="b",
         dimension=128,
-        parameters=registry.specs["colpali-v1.3"].parameters,
+        shape=registry.specs["colpali-v1.3"].shape,
         max_pixels=56 * 56,
         max_tokens=64,
     )

@@ -29,7 +29,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.serving import Server, indexed, server  # noqa: F401
+from tests.serving import Server
 
 UI = Path(__file__).parent.parent / "serve" / "ui"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -99,7 +99,7 @@ def known_in(library: Path) -> Known:
 
 
 @pytest.fixture(scope="module")
-def known(server: Server) -> Known:  # noqa: F811
+def known(server: Server) -> Known:
     return known_in(server.library)
 
 
@@ -112,7 +112,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def tab(browser: Browser, server: Server, posted: str) -> Iterator[Tab]:  # noqa: F811
+def tab(browser: Browser, server: Server, posted: str) -> Iterator[Tab]:
     """A fresh visit. Afterwards: nothing went wrong in it, and nothing left the server."""
     context = browser.new_context(
         locale="en-GB", viewport={"width": 1280, "height": 800}, accept_downloads=True
@@ -186,7 +186,7 @@ def give(page: Page, event: str, *files: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def posted(server: Server) -> Iterator[str]:  # noqa: F811
+def posted(server: Server) -> Iterator[str]:
     """The job of a document full of markup; it runs while the first tests do."""
     content = a_pdf(f"zanzibar\n{EVIL}\nquokka", title=f"{EVIL} title")
     with server.client() as client:
@@ -199,7 +199,7 @@ def posted(server: Server) -> Iterator[str]:  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def evil(server: Server, posted: str) -> dict[str, Any]:  # noqa: F811
+def evil(server: Server, posted: str) -> dict[str, Any]:
     """That document as the server lists it, with a tag of its own."""
     until = time.monotonic() + JOB_MS / 1000
     with server.client() as client:
@@ -265,7 +265,7 @@ def test_text_search_shows_marked_words_and_images(tab: Tab, known: Known) -> No
 def test_pasted_screenshot_alone_and_with_words(
     tab: Tab,
     known: Known,
-    server: Server,  # noqa: F811
+    server: Server,
 ) -> None:
     page = tab.page
     give(page, "paste", a_file("shot.png", a_screenshot(server.library, known), "image/png"))
@@ -379,7 +379,7 @@ def test_address_back_and_forward(tab: Tab, known: Known) -> None:
 def test_a_page_opens_with_text_neighbours_and_original(
     tab: Tab,
     known: Known,
-    server: Server,  # noqa: F811
+    server: Server,
 ) -> None:
     page = tab.page
     tab.search(" ".join(known.words))

@@ -25,14 +25,14 @@ from models.inputs import MultimodalInput
 from models.options import EmbedderOptions, RerankerOptions
 from models.reranker import Qwen3VLReranker
 from models.retrieval import Retriever
-from tests.serving import Server, indexed, server  # noqa: F401 — fixtures
+from tests.serving import Server
 
 TEXTS = ["cracked seat tube", "焙煎中に火が出たとき", "영수증 12,000원"]
 DOCUMENTS = ["Replace the frame.", "A cracked seat tube cannot be repaired.", "焙煎機の手引き"]
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[httpx.Client]:  # noqa: F811
+def client(server: Server) -> Iterator[httpx.Client]:
     with server.client() as client:
         yield client
 
@@ -48,7 +48,7 @@ def reranker() -> Qwen3VLReranker:
 
 
 @pytest.fixture(scope="module")
-def retriever(server: Server) -> Iterator[Retriever]:  # noqa: F811
+def retriever(server: Server) -> Iterator[Retriever]:
     """The command line's way to the same index."""
     settings = server.settings.model_copy(update={"rerank": "cross-encoder"})
     with open_retriever(settings) as retriever:
@@ -87,7 +87,7 @@ def problem(response: httpx.Response) -> tuple[int, str]:
 # Embeddings
 
 
-def test_openai_client(server: Server, embedder: Qwen3VLEmbedder) -> None:  # noqa: F811
+def test_openai_client(server: Server, embedder: Qwen3VLEmbedder) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     expected = embedder.embed([MultimodalInput(text=text) for text in TEXTS])
     for form in (openai.omit, "float"):  # the client's own default is base64
@@ -129,7 +129,7 @@ def test_images_and_messages_are_embedded(
 
 
 def test_cohere_client(
-    server: Server,  # noqa: F811
+    server: Server,
     embedder: Qwen3VLEmbedder,
     reranker: Qwen3VLReranker,
     screenshot: bytes,
@@ -192,7 +192,7 @@ def test_rerank_of_images(
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "text"])
 @pytest.mark.parametrize("rerank", ["none", "cross-encoder"])
 def test_search_is_what_the_command_line_finds(
-    server: Server,  # noqa: F811
+    server: Server,
     client: httpx.Client,
     retriever: Retriever,
     mode: str,
@@ -396,7 +396,7 @@ def finished(client: httpx.Client, job_id: str) -> list[dict[str, Any]]:
 
 
 def test_upload_search_reindex_download_and_delete(
-    server: Server,  # noqa: F811
+    server: Server,
     client: httpx.Client,
 ) -> None:
     pdf = a_pdf("The quagga was painted in 1793 by Marechal.")
@@ -447,7 +447,7 @@ def test_upload_search_reindex_download_and_delete(
 
 
 def test_an_original_that_changed_is_not_handed_out(
-    server: Server,  # noqa: F811
+    server: Server,
     client: httpx.Client,
 ) -> None:
     hit = search(client, text="cracked seat tube", top_k=1)["hits"][0]
@@ -510,7 +510,7 @@ def test_no_url_and_no_path_is_opened(client: httpx.Client, tmp_path: Path) -> N
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read(
-    server: Server,  # noqa: F811
+    server: Server,
     client: httpx.Client,
 ) -> None:
     huge = server.settings.max_body_bytes + 1

@@ -9,7 +9,7 @@ from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi import checks
 
 from serve.web import build_http
-from tests.serving import Server, indexed, server  # noqa: F401 — fixtures
+from tests.serving import Server
 
 load_all_checks()
 CHECKS = (
@@ -31,10 +31,10 @@ schema = schemathesis.openapi.from_dict(build_http().openapi())
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_service_does_what_its_document_says(case: Any, server: Server) -> None:  # noqa: F811
+def test_the_service_does_what_its_document_says(case: Any, server: Server) -> None:
     response = case.call(base_url=server.url, timeout=60)
     case.validate_response(response, checks=list(CHECKS))
 
 
-def test_the_document_is_the_one_that_is_served(server: Server) -> None:  # noqa: F811
+def test_the_document_is_the_one_that_is_served(server: Server) -> None:
     assert httpx.get(f"{server.url}/openapi.json").json() == schema.raw_schema

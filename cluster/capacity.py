@@ -1,0 +1,201 @@
+"""The planner: workload, cards and models → ranked plans, and why the others fail.
+
+Pure arithmetic over cluster/formulas.py; nothing is loaded and no card is touched. The cards of the
+ingest and those of serving are found apart, as neither depends on the other. Replicas on one card
+share its arithmetic: each computes with the share of the card that it holds.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import TypeVar
+
+from cluster.calibration import Profile
+from cluster.choice import Choice, ranked
+from cluster.errors import InvalidInput
+from cluster.fit import Fit, Rejection, fit
+from cluster.formulas import EMBED_SHARE, SEARCH_S
+from cluster.hardware import Accelerator, accelerators
+from cluster.ingest_capacity import IngestCapacity
+from cluster.plan import IngestPlan, Plan, ServingPlan
+from cluster.serving_capacity import Station, serving_plan, station
+from cluster.settings import Settings
+from cluster.workload import Candidate, Workload
+
+Found = TypeVar("Found")
+MOST_CARDS = 64  # of one kind, where no number is given
+SLOTS = (1, 2, 3, 4)  # equal shares of one card
+
+
+@dataclass(frozen=True)
+class Models:
+    """What may be used. Without rerankers nothing is reranked."""
+
+    embedders: tuple[Candidate, ...]
+    rerankers: tuple[Candidate, ...] = ()
+    late: Candidate | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Plans, best first; those with `goals` lead. And why others fail."""
+
+    plans: tuple[Plan, ...]
+    rejected: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans one workload."""
+
+    workload: Workload
+    models: Models
+    profile: Profile = field(default_factory=Profile)
+
+    def outcome(self) -> Outcome:
+        """The winner of each goal, then the cheapest plan of every model and precision.
+
+        Raises InvalidInput where there is nothing to plan.
+        """
+        if not (self.workload.pages or self.workload.qps):
+            raise InvalidInput("say what to plan for: --pages to ingest, --qps to serve, or both")
+        choices = [
+            choice
+            for embedder in self.models.embedders
+            for precision in self._precisions(embedder)
+            if (choice := self._choice(embedder, precision)) is not None
+        ]
+        return Outcome(tuple(ranked(choices)), tuple(dict.fromkeys(self._rejected)))
+
+    @cached_property
+    def _rejected(self) -> list[Rejection]:
+        return []
+
+    @cached_property
+    def _late_budget(self) -> int:
+        return int(Settings.model_fields["late_interaction_batch_tokens"].default)
+
+    @cached_property
+    def _cards(self) -> dict[str, tuple[Accelerator, int]]:
+        """Kinds of cards, and how many of each may be used; all that can be rented by default."""
+        given = self.workload.accelerators() or {
+            name: (card, None) for name, card in accelerators().items() if not card.is_cpu
+        }
+        return {name: (card, count or MOST_CARDS) for name, (card, count) in given.items()}
+
+    def _choice(self, embedder: Candidate, precision: str) -> Choice | None:
+        """Where the ingest and the service of one embedder could run; None where one cannot."""
+        ingests, servings = [], []
+        if self.workload.pages and not (ingests := self._ingests(embedder, precision)):
+            return None
+        if self.workload.qps and not (servings := list(self._servings(embedder, precision))):
+            return None
+        cards = {name: card for name, (card, _) in self._cards.items()}
+        return Choice(
+            self.workload, cards, embedder, self.models.late, precision, ingests, servings
+        )
+
+    def _ingests(self, embedder: Candidate, precision: str) -> list[IngestPlan]:
+        fits = [
+            (found, most)
+            for card, most in self._cards.values()
+            if (found := self._worker(embedder, precision, card)) is not None
+        ]
+        return list(IngestCapacity(self.workload, tuple(fits), self.models.late).plans())
+
+    def _worker(self, embedder: Candidate, precision: str, card: Accelerator) -> Fit | None:
+        """One process of an ingest: the embedder, and the model of multi-vectors where wanted."""
+        beside = None
+        if (late := self.models.late) is not None:
+            budgets = (self._late_budget,)
+            beside = self._kept(fit(late, _wide(card), card, self.profile, budgets=budgets))
+            if beside is None:
+                return None
+        pixels = self.workload.max_pixels
+        found = fit(embedder, precision, card, self.profile, beside=beside, pixels=pixels)
+        return self._kept(found)
+
+    def _servings(self, embedder: Candidate, precision: str) -> Iterator[ServingPlan]:
+        """Both models on one kind of card, or on two."""
+        seconds = self._second_stations
+        for name, slots in product(self._cards, SLOTS):
+            first = self._first_stations(embedder, precision, name, slots)
+            if not first:
+                continue
+            if not self.models.rerankers or not self.workload.rerank_k:
+                yield from self._within_limits(first)
+            elif (name, slots) in seconds:
+                yield from self._within_limits([*first, seconds[name, slots]])
+            for (other, _), each in seconds.items():
+                if other != name:
+                    yield from self._within_limits([*first, each])
+
+    def _within_limits(self, stations: Iterable[Station]) -> Iterator[ServingPlan]:
+        plan = serving_plan(self.workload, stations)
+        if all(count <= self._cards[name][1] for name, count in plan.gpus.items()):
+            yield plan
+
+    def _first_stations(
+        self, embedder: Candidate, precision: str, name: str, slots: int
+    ) -> list[Station]:
+        """The embedder's, and that of late interaction where wanted; empty where one fails."""
+        wanted = [(embedder, precision)]
+        if self.models.late is not None:
+            wanted.append((self.models.late, _wide(self._cards[name][0])))
+        found = [self._station(candidate, each, name, slots) for candidate, each in wanted]
+        return [] if None in found else [each for each in found if each is not None]
+
+    @cached_property
+    def _second_stations(self) -> dict[tuple[str, int], Station]:
+        """The cheapest reranker's on each kind of card and share of it."""
+        found: dict[tuple[str, int], Station] = {}
+        if not self.workload.rerank_k:
+            return found
+        for name, slots, reranker in product(self._cards, SLOTS, self.models.rerankers):
+            for precision in self._precisions(reranker):
+                each = self._station(reranker, precision, name, slots)
+                known = found.get((name, slots))
+                if each and (known is None or each.queue.servers < known.queue.servers):
+                    found[name, slots] = each
+        return found
+
+    def _station(
+        self, candidate: Candidate, precision: str, name: str, slots: int
+    ) -> Station | None:
+        card, most = self._cards[name]
+        is_late = candidate.role == "late-interaction"
+        found = fit(
+            candidate,
+            precision,
+            card,
+            self.profile,
+            pixels=self.workload.max_pixels,
+            slots=slots,
+            budgets=(self._late_budget if is_late else candidate.max_tokens,),
+        )
+        if isinstance(found, Rejection):
+            return self._kept(found) if slots == 1 else None
+        second = candidate.role != "embedder"
+        both = (
+            bool(self.models.rerankers and self.workload.rerank_k) or self.models.late is not None
+        )
+        share = (1 - EMBED_SHARE if second else EMBED_SHARE) if both else 1.0
+        within_s = (self.workload.p95 - SEARCH_S) * share
+        made = station(self.workload, found, slots, most, within_s)
+        return self._kept(made) if slots == 1 or isinstance(made, Station) else None
+
+    def _kept(self, found: Found | Rejection) -> Found | None:
+        """What was found; a rejection is noted."""
+        if isinstance(found, Rejection):
+            self._rejected.append(found)
+            return None
+        return found
+
+    def _precisions(self, candidate: Candidate) -> list[str]:
+        return [each for each in self.workload.precisions if each in candidate.precisions]
+
+
+def _wide(card: Accelerator) -> str:
+    """The precision of what is never quantised."""
+    return "fp32" if card.is_cpu else "bf16"

@@ -1,0 +1,114 @@
+"""The cards of serving: replicas that answer so many queries a second within a time."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from cluster.fit import Fit, Rejection
+from cluster.formulas import (
+    BUSY_MOST,
+    PAIR_TOKENS,
+    QUERY_TOKENS,
+    SEARCH_S,
+    Queue,
+    language_flops,
+    page_flops,
+)
+from cluster.plan import ServingPlan
+from cluster.workload import Workload
+
+TAIL = 0.95
+
+
+@dataclass(frozen=True)
+class Station:
+    """Replicas of one model, each on 1/slots of a card, that keep up with the load."""
+
+    fit: Fit
+    slots: int
+    queue: Queue
+    p95_s: float
+
+    @cached_property
+    def cards(self) -> int:
+        return math.ceil(self.queue.servers / self.slots)
+
+    @cached_property
+    def cost_per_hour(self) -> float:
+        return self.cards * self.fit.card.price_per_hour
+
+
+def station(
+    workload: Workload, fit: Fit, slots: int, most: int, within_s: float
+) -> Station | Rejection:
+    """The fewest replicas of a model that answer 95 % of the requests within a time."""
+    mean_s, slow_s, what = _seconds(workload, fit, slots)
+    least = max(1, math.ceil(workload.qps * mean_s / BUSY_MOST))
+    if slow_s <= within_s:
+        for servers in range(least, most * slots + 1):
+            queue = Queue(servers, mean_s, workload.qps)
+            p95_s = slow_s + queue.wait_quantile_s(TAIL)
+            if p95_s <= within_s:
+                return Station(fit, slots, queue, p95_s)
+        why = f"{workload.qps:g} queries a second need more than {most} of them"
+    else:
+        why = f"of {workload.p95:g} s {_short(within_s)} are left for it"
+    place = fit.card.name if slots == 1 else f"1/{slots} of the {fit.card.name}"
+    return Rejection(
+        fit.candidate.name,
+        fit.precision,
+        fit.card.name,
+        f"to {what} takes the {place} {_short(slow_s)} s; {why}",
+    )
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
+
+
+def _seconds(workload: Workload, fit: Fit, slots: int) -> tuple[float, float, str]:
+    """A request's mean time, that of the slow ones, and what it is."""
+    candidate = fit.candidate
+    pixels = min(workload.max_pixels or candidate.max_pixels, candidate.max_pixels)
+    words_s = fit.seconds(language_flops(candidate.shape, QUERY_TOKENS), slots)
+    if candidate.role == "reranker":
+        pair = page_flops(candidate.shape, pixels, PAIR_TOKENS + candidate.prompt_tokens)
+        seconds = fit.seconds(workload.rerank_k * pair, slots)
+        return seconds, seconds, f"rerank {workload.rerank_k} pages"
+    if candidate.role == "late-interaction":
+        return words_s, words_s, "embed the words of a query"
+    page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
+    image_s = fit.seconds(page, slots)
+    share = workload.screenshots
+    mean_s = (1 - share) * words_s + share * image_s
+    if share > 1 - TAIL:
+        return mean_s, image_s, "embed a screenshot"
+    return mean_s, words_s, "embed the words of a query"
+
+
+def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan:
+    """One service; replicas with equal shares of one kind of card fill its cards together."""
+    stations = list(stations)
+    slots: dict[tuple[str, int], int] = {}
+    prices = {each.fit.card.name: each.fit.card.price_per_hour for each in stations}
+    for each in stations:
+        place = (each.fit.card.name, each.slots)
+        slots[place] = slots.get(place, 0) + each.queue.servers
+    cards: dict[str, int] = {}
+    for (name, share), used in slots.items():
+        cards[name] = cards.get(name, 0) + math.ceil(used / share)
+    on_cpu = {each.fit.card.name for each in stations if each.fit.card.is_cpu}
+    return ServingPlan(
+        replicas=tuple(
+            each.fit.replicas(
+                each.queue.servers, 1 / each.queue.service_s, each.queue.busy, slots=each.slots
+            )
+            for each in stations
+        ),
+        gpus={name: count for name, count in cards.items() if name not in on_cpu},
+        qps=workload.qps,
+        most_qps=min(each.queue.servers / each.queue.service_s for each in stations),
+        p95_s=SEARCH_S + sum(each.p95_s for each in stations),
+        cost_per_hour=sum(prices[name] * count for name, count in cards.items()),
+    )

@@ -1,0 +1,177 @@
+"""What a plan is made for: pages, queries, limits, GPUs, models; from flags and a YAML file."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cluster.errors import InvalidInput
+from cluster.formulas import PRECISIONS, PROMPT_TOKENS, TOKEN_CHARS
+from cluster.hardware import GIB, Accelerator, find_accelerator
+from cluster.plan import Role
+from cluster.shapes import ModelShape
+
+UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+# Of one page on average (benchmarks/store.py, real manuals): its own row and its chunks'.
+ROWS_PER_PAGE = 3.5
+
+
+def seconds_of(value: object) -> object:
+    """ "24h", "90m", "800ms" → seconds; numbers are seconds."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", value)
+    if not found or (found[2] or "s") not in UNITS_S:
+        raise ValueError(f"{value!r} is no time: write 24h, 90m, 2d, 1.5s or 800ms")
+    return float(found[1]) * UNITS_S[found[2] or "s"]
+
+
+def counts_of(value: object) -> object:
+    """ "L4:8,H100" → {"L4": 8, "H100": None}."""
+    if not isinstance(value, str):
+        return value
+    pairs = (part.strip().partition(":") for part in value.split(",") if part.strip())
+    return {name.strip(): count.strip() or None for name, _, count in pairs}
+
+
+def prices_of(value: object) -> object:
+    """ "L4=0.8,H100=3.9" → {"L4": "0.8", "H100": "3.9"}."""
+    if not isinstance(value, str):
+        return value
+    pairs = (part.strip().partition("=") for part in value.split(",") if part.strip())
+    return {name.strip(): price.strip() for name, _, price in pairs}
+
+
+def names_of(value: object) -> object:
+    return (
+        [name.strip() for name in value.split(",") if name.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+Seconds = Annotated[float, BeforeValidator(seconds_of), Field(gt=0)]
+Names = Annotated[tuple[str, ...], BeforeValidator(names_of)]
+
+
+class Card(BaseModel):
+    """A kind of GPU that the table lacks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_gib: float = Field(gt=0)
+    bf16_tflops: float = Field(gt=0)
+    fp32_tflops: float = Field(gt=0)
+    bandwidth_gb_s: float = Field(gt=0)
+    price_per_hour: float = Field(0, ge=0)
+
+
+class Workload(BaseModel):
+    """What is to be planned; the fields are options of `quire plan` and keys of its YAML file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpus: Annotated[dict[str, Annotated[int, Field(ge=1)] | None], BeforeValidator(counts_of)] = (
+        Field({}, description="GPUs at hand, as L4:8,H100:2; without a number as many as needed.")
+    )
+    pages: int = Field(0, ge=0, description="Pages to ingest.")
+    deadline: Seconds | None = Field(None, description="The ingest must be done within (24h).")
+    budget: float | None = Field(
+        None, gt=0, description="Most money: the ingest, and a month of serving."
+    )
+    qps: float = Field(0, ge=0, description="Queries a second to serve.")
+    p95: Seconds = Field(1.0, description="95 % of the queries are answered within (800ms).")
+    rerank_k: int = Field(20, ge=0, le=200, description="Candidates to rerank; 0: none.")
+    screenshots: float = Field(
+        0.1, ge=0, le=1, description="Share of the queries that have an image."
+    )
+    max_pixels: int = Field(0, ge=0, description="Pixel budget of a page; 0: the model's own.")
+    dimensions: int = Field(0, ge=0, description="Truncate vectors; 0 keeps them whole.")
+    rows_per_page: float = Field(
+        ROWS_PER_PAGE, ge=1, description="Vectors of a page: its own and its text's chunks'."
+    )
+    scanned: float = Field(
+        0.0, ge=0, le=1, description="Share of the pages without text, which OCR reads."
+    )
+    multi_vectors: Literal["off", "fp16", "int8", "binary"] = Field(
+        "off", description="Keep multi-vectors of every page, in this precision."
+    )
+    models: Names = Field((), description="Embedders to choose from; by default Qwen's 2B.")
+    rerankers: Names = Field((), description="Rerankers to choose from; by default Qwen's 2B.")
+    late_interaction: str = Field("", description="The model of multi-vectors.")
+    precisions: Names = Field(
+        ("bf16", "int8", "nf4", "fp32"),
+        description="Precisions to choose from, the preferred one first.",
+    )
+    cpus: int = Field(0, ge=0, description="CPU cores for rendering; 0: as many as needed.")
+    prices: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(prices_of)] = Field(
+        {}, description="Money a GPU and hour, as L4=0.8,H100=3.9."
+    )
+    cards: dict[str, Card] = Field({}, description="Kinds of GPU that the table lacks (YAML).")
+
+    def accelerators(self) -> dict[str, tuple[Accelerator, int | None]]:
+        """The kinds of `gpus` with their numbers and these prices. Raises InvalidInput."""
+        own = {
+            name: Accelerator(
+                name,
+                int(card.memory_gib * GIB),
+                card.bf16_tflops,
+                card.fp32_tflops,
+                card.bandwidth_gb_s,
+                card.price_per_hour,
+                "",
+            )
+            for name, card in self.cards.items()
+        }
+        prices = {name.upper(): price for name, price in self.prices.items()}
+        found = {}
+        for name, count in self.gpus.items():
+            card = own.get(name) or find_accelerator(name)
+            if (price := prices.pop(card.name.upper(), None)) is not None:
+                card = replace(card, price_per_hour=price)
+            found[card.name] = (card, count)
+        return found
+
+
+def load_workload(file: Path | None, **flags: object) -> Workload:
+    """A workload from a YAML file and flags over it (None: not given). Raises InvalidInput."""
+    given: dict[str, Any] = {}
+    if file is not None:
+        try:
+            content = yaml.safe_load(file.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InvalidInput(f"the workload {file} cannot be read: {error}") from error
+        if not isinstance(content, Mapping):
+            raise InvalidInput(f"{file} is no workload: write `pages: 100000` and so on")
+        given |= content
+    given |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Workload(**given)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
+        raise InvalidInput(f"the workload cannot be used: {problems}") from error
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that a plan may use. `max_pixels` of a page; `max_tokens` of its longest input."""
+
+    name: str
+    role: Role
+    shape: ModelShape
+    dimension: int
+    max_pixels: int
+    max_tokens: int
+    page_chars: int = 0
+    precisions: tuple[str, ...] = PRECISIONS
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of a page beside its image."""
+        return PROMPT_TOKENS + self.page_chars // TOKEN_CHARS

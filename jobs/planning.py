@@ -1,0 +1,84 @@
+"""Plan: models by name, cards at hand, what was measured → the planner's outcome."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from cluster.calibration import PROFILE_FILE, load_profile
+from cluster.capacity import Models, Outcome, Planner
+from cluster.errors import InvalidInput
+from cluster.hardware import CPU, detect_gpus
+from cluster.plan import Plan
+from cluster.settings import Settings
+from cluster.workload import Candidate, Workload
+from models.registry import ModelSpec, registry
+
+# Quire loads late interaction unquantised.
+LATE_PRECISIONS = ("bf16", "fp32")
+
+
+def run(settings: Settings, workload: Workload, profile: Path | None = None) -> Outcome:
+    """Plans for a workload; on the GPUs of this machine, or on all that could be rented.
+
+    Raises InvalidInput or ModelUnavailable.
+    """
+    workload = _with_cards(workload)
+    measured = load_profile(profile or settings.data_dir / PROFILE_FILE)
+    return Planner(workload, _models(settings, workload), measured).outcome()
+
+
+def choose(outcome: Outcome, goal: str) -> Plan:
+    """The plan of a goal (cheapest, fastest, smallest) or of a number in the table.
+
+    Raises InvalidInput.
+    """
+    if goal.isdigit() and 1 <= int(goal) <= len(outcome.plans):
+        return outcome.plans[int(goal) - 1]
+    for plan in outcome.plans:
+        if any(each.startswith(goal) for each in plan.goals):
+            return plan
+    raise InvalidInput(
+        f"there is no plan {goal!r}: choose cheapest, fastest, smallest, or a number of the table"
+    )
+
+
+def _with_cards(workload: Workload) -> Workload:
+    if workload.gpus:
+        return workload
+    return workload.model_copy(update={"gpus": detect_gpus()})
+
+
+def _models(settings: Settings, workload: Workload) -> Models:
+    on_cpu = bool(workload.gpus) and set(map(str.upper, workload.gpus)) == {CPU}
+    embedders = workload.models or _shipped("embedder", settings.model, on_cpu)
+    rerankers = workload.rerankers or _shipped("reranker", settings.reranker, on_cpu)
+    late = None
+    if workload.multi_vectors != "off":
+        spec = registry.find(
+            workload.late_interaction or settings.late_interaction, "late-interaction"
+        )
+        late = replace(_candidate(spec), precisions=LATE_PRECISIONS)
+    return Models(
+        tuple(_candidate(registry.find(name)) for name in embedders),
+        tuple(_candidate(registry.find(name, "reranker")) for name in rerankers),
+        late,
+    )
+
+
+def _shipped(kind: str, own: str, on_cpu: bool) -> tuple[str, ...]:
+    """On CPUs what the settings say; on GPUs those that are too large to ship with Quire."""
+    if on_cpu:
+        return (own,)
+    known = registry.specs.values()
+    return tuple(spec.name for spec in known if spec.kind == kind and not spec.is_local)
+
+
+def _candidate(spec: ModelSpec) -> Candidate:
+    return Candidate(
+        name=spec.name,
+        role=spec.kind,
+        shape=spec.shape,
+        dimension=spec.dimension,
+        max_pixels=spec.max_pixels,
+        max_tokens=spec.max_tokens,
+        page_chars=spec.page_chars,
+    )
