@@ -22,12 +22,13 @@ from cluster.core import Filter, Hit, Query, Scalar
 from cluster.errors import InvalidInput, NotFound, QuireError
 from cluster.settings import Settings, load_settings, prepare_serving
 from cluster.snippets import snippet
-from cluster.workload import Workload, load_workload
+from cluster.workload import Workload, checked, load_workload
 
 if TYPE_CHECKING:
     from jobs.report import IngestReport
 
 SNIPPET_CHARS = 240
+WIDE_COLUMNS = 150
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -410,7 +411,10 @@ def plan(
     elif markdown:
         print(to_markdown(outcome, chosen=chosen, whole=all_))
     else:
-        print_outcome(outcome, Console(), chosen=chosen, whole=all_)
+        console = Console()
+        if not console.is_terminal:  # which would be taken as 80 columns
+            console = Console(width=WIDE_COLUMNS)
+        print_outcome(outcome, console, chosen=chosen, whole=all_)
     if chosen is None:
         raise typer.Exit(1)
     if out is not None:
@@ -448,13 +452,14 @@ def calibrate(
     from cluster.calibration import PROFILE_FILE
     from jobs.calibrate import CalibrationRequest, run
 
-    request = CalibrationRequest(
-        settings.model,
-        random_weights,
-        tuple(part.strip() for part in precisions.split(",") if part.strip()),  # type: ignore[arg-type]
-        numbers(pixels),
-        numbers(batch_tokens),
-    )
+    given = {
+        "model": settings.model,
+        "random_weights": random_weights,
+        "precisions": precisions,
+        "pixels": pixels,
+        "batch_tokens": batch_tokens,
+    }
+    request = checked(CalibrationRequest, "calibration", given)
     file = out or settings.data_dir / PROFILE_FILE
     run(request, file, lambda line: print(line, flush=True))
     print(f"in {file}; `quire plan` uses it for such cards")
@@ -755,14 +760,6 @@ def wait_for_signal() -> None:
 def settings_among(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a command that are Settings."""
     return {name: value for name, value in arguments.items() if name in Settings.model_fields}
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers joined by commas. Raises InvalidInput."""
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise InvalidInput(f"{text!r}: write whole numbers joined by commas") from error
 
 
 def parse_metadata(pairs: list[str] | None) -> dict[str, Scalar]:

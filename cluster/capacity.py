@@ -15,7 +15,7 @@ from cluster.calibration import Profile
 from cluster.choice import Choice, ranked
 from cluster.errors import InvalidInput
 from cluster.fit import Fit, Rejection, fit
-from cluster.formulas import EMBED_SHARE, SEARCH_S
+from cluster.formulas import EMBED_SHARES, SEARCH_S
 from cluster.hardware import Accelerator, accelerators
 from cluster.ingest_capacity import IngestCapacity
 from cluster.plan import IngestPlan, Plan, ServingPlan
@@ -117,13 +117,13 @@ class Planner:
         return self._kept(found)
 
     def _servings(self, embedder: Candidate, precision: str) -> Iterator[ServingPlan]:
-        """Both models on one kind of card, or on two."""
-        seconds = self._second_stations
-        for name, slots in product(self._cards, SLOTS):
-            first = self._first_stations(embedder, precision, name, slots)
+        """All models on one kind of card, or the reranker on another."""
+        for split, name, slots in product(self._splits, self._cards, SLOTS):
+            first = self._first_stations(embedder, precision, name, slots, split)
             if not first:
                 continue
-            if not self.models.rerankers or not self.workload.rerank_k:
+            seconds = self._second_stations[split]
+            if not self._reranks:
                 yield from self._within_limits(first)
             elif (name, slots) in seconds:
                 yield from self._within_limits([*first, seconds[name, slots]])
@@ -137,32 +137,45 @@ class Planner:
             yield plan
 
     def _first_stations(
-        self, embedder: Candidate, precision: str, name: str, slots: int
+        self, embedder: Candidate, precision: str, name: str, slots: int, split: float
     ) -> list[Station]:
         """The embedder's, and that of late interaction where wanted; empty where one fails."""
-        wanted = [(embedder, precision)]
+        wanted = [(embedder, precision, split)]
         if self.models.late is not None:
-            wanted.append((self.models.late, _wide(self._cards[name][0])))
-        found = [self._station(candidate, each, name, slots) for candidate, each in wanted]
+            wanted.append((self.models.late, _wide(self._cards[name][0]), 1 - split))
+        found = [self._station(model, each, name, slots, share) for model, each, share in wanted]
         return [] if None in found else [each for each in found if each is not None]
 
     @cached_property
-    def _second_stations(self) -> dict[tuple[str, int], Station]:
-        """The cheapest reranker's on each kind of card and share of it."""
-        found: dict[tuple[str, int], Station] = {}
-        if not self.workload.rerank_k:
-            return found
-        for name, slots, reranker in product(self._cards, SLOTS, self.models.rerankers):
-            for precision in self._precisions(reranker):
-                each = self._station(reranker, precision, name, slots)
-                known = found.get((name, slots))
-                if each and (known is None or each.queue.servers < known.queue.servers):
-                    found[name, slots] = each
+    def _reranks(self) -> bool:
+        return bool(self.models.rerankers and self.workload.rerank_k)
+
+    @cached_property
+    def _splits(self) -> tuple[float, ...]:
+        """The embedder's shares of a query's time that are tried."""
+        return EMBED_SHARES if self._reranks or self.models.late is not None else (1.0,)
+
+    @cached_property
+    def _second_stations(self) -> dict[float, dict[tuple[str, int], Station]]:
+        """By split: the reranker with the fewest replicas on each kind of card and share of it."""
+        found: dict[float, dict[tuple[str, int], Station]] = {each: {} for each in self._splits}
+        for split, name, slots in product(self._splits, self._cards, SLOTS):
+            if not self._reranks:
+                continue
+            stations = [
+                each
+                for model in self.models.rerankers
+                for precision in self._precisions(model)
+                if (each := self._station(model, precision, name, slots, 1 - split)) is not None
+            ]
+            if stations:
+                found[split][name, slots] = min(stations, key=lambda each: each.queue.servers)
         return found
 
     def _station(
-        self, candidate: Candidate, precision: str, name: str, slots: int
+        self, candidate: Candidate, precision: str, name: str, slots: int, share: float
     ) -> Station | None:
+        """Replicas with a share of the time that a query may take."""
         card, most = self._cards[name]
         is_late = candidate.role == "late-interaction"
         found = fit(
@@ -174,16 +187,13 @@ class Planner:
             slots=slots,
             budgets=(self._late_budget if is_late else candidate.max_tokens,),
         )
-        if isinstance(found, Rejection):
-            return self._kept(found) if slots == 1 else None
-        second = candidate.role != "embedder"
-        both = (
-            bool(self.models.rerankers and self.workload.rerank_k) or self.models.late is not None
-        )
-        share = (1 - EMBED_SHARE if second else EMBED_SHARE) if both else 1.0
-        within_s = (self.workload.p95 - SEARCH_S) * share
-        made = station(self.workload, found, slots, most, within_s)
-        return self._kept(made) if slots == 1 or isinstance(made, Station) else None
+        made: Station | Rejection = found  # type: ignore[assignment]
+        if isinstance(found, Fit):
+            within_s = (self.workload.p95 - SEARCH_S) * share
+            made = station(self.workload, found, slots, most, within_s)
+        if isinstance(made, Rejection) and slots > 1:
+            return None  # a whole card may do; where it does not, that is the reason to tell
+        return self._kept(made)
 
     def _kept(self, found: Found | Rejection) -> Found | None:
         """What was found; a rejection is noted."""

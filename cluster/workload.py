@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -54,8 +54,11 @@ def names_of(value: object) -> object:
     )
 
 
+Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Seconds = Annotated[float, BeforeValidator(seconds_of), Field(gt=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(names_of)]
+Numbers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(names_of)]
+Precisions = Annotated[tuple[Precision, ...], BeforeValidator(names_of)]
 
 
 class Card(BaseModel):
@@ -103,7 +106,7 @@ class Workload(BaseModel):
     models: Names = Field((), description="Embedders to choose from; by default Qwen's 2B.")
     rerankers: Names = Field((), description="Rerankers to choose from; by default Qwen's 2B.")
     late_interaction: str = Field("", description="The model of multi-vectors.")
-    precisions: Names = Field(
+    precisions: Precisions = Field(
         ("bf16", "int8", "nf4", "fp32"),
         description="Precisions to choose from, the preferred one first.",
     )
@@ -149,13 +152,22 @@ def load_workload(file: Path | None, **flags: object) -> Workload:
             raise InvalidInput(f"{file} is no workload: write `pages: 100000` and so on")
         given |= content
     given |= {name: value for name, value in flags.items() if value is not None}
+    return checked(Workload, "workload", given)
+
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def checked(kind: type[Kind], name: str, given: Mapping[str, Any]) -> Kind:
+    """One of a kind from what was given. Raises InvalidInput that names each wrong part."""
     try:
-        return Workload(**given)
+        return kind(**given)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, not {item['input']!r}"
+            for item in error.errors()
         )
-        raise InvalidInput(f"the workload cannot be used: {problems}") from error
+        raise InvalidInput(f"the {name} cannot be used: {problems}") from error
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from cluster.calibration import Measurement, Profile, load_profile
 from cluster.errors import InvalidInput, OutOfMemory
 from cluster.fit import BATCH_TOKENS
-from cluster.formulas import GIB, PRECISIONS, language_bytes, page_flops, vision_bytes
+from cluster.formulas import GIB, language_bytes, page_flops, vision_bytes
 from cluster.hardware import CPU, accelerators, kind_of
+from cluster.workload import Numbers, Precision, Precisions
 from models.embedder import Qwen3VLEmbedder
 from models.images import grid_size
 from models.inputs import MultimodalInput
 from models.memory import TokenBudget
-from models.options import EmbedderOptions, Precision
+from models.options import EmbedderOptions
 from models.random_checkpoint import SHAPES, write_random_checkpoint
 from models.registry import ModelSpec, registry
 
@@ -34,18 +36,16 @@ MOST_CPU_PAGES = 6
 PAGE_RATIO = 297 / 210  # an upright A4 page
 
 
-@dataclass(frozen=True)
-class CalibrationRequest:
-    """What to measure. `pages` of each point of the grid; 0: two full batches, on a CPU a few.
+class CalibrationRequest(BaseModel):
+    """What to measure; what is empty suits the device. `pages` of each point; 0: two batches."""
 
-    What is empty suits the device.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    random_weights: str = ""
-    precisions: tuple[Precision, ...] = ()
-    pixels: tuple[int, ...] = ()
-    batch_tokens: tuple[int, ...] = ()
+    random_weights: Literal["", "2b", "8b"] = ""
+    precisions: Precisions = ()
+    pixels: Numbers = ()
+    batch_tokens: Numbers = ()
     pages: int = 0
 
 
@@ -54,8 +54,6 @@ def run(request: CalibrationRequest, file: Path, say: Callable[[str], None]) -> 
 
     Raises InvalidInput or ModelUnavailable.
     """
-    if unknown := set(request.precisions) - set(PRECISIONS):
-        raise InvalidInput(f"no precision is called {', '.join(unknown)}: {', '.join(PRECISIONS)}")
     profile = load_profile(file)
     kind = device_kind()
     if kind not in accelerators():
@@ -85,8 +83,6 @@ def _checkpoint(request: CalibrationRequest) -> Iterator[str]:
     if not request.random_weights:
         yield request.model
         return
-    if request.random_weights not in SHAPES:
-        raise InvalidInput(f"random weights are of a size that is known: {' or '.join(SHAPES)}")
     with tempfile.TemporaryDirectory(prefix="quire-") as folder:
         write_random_checkpoint(SHAPES[request.random_weights], Path(folder))
         yield folder

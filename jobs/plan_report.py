@@ -82,18 +82,18 @@ def _tables(
 def plan_row(number: int, plan: Plan) -> tuple[str, ...]:
     ingest, serving = plan.ingest, plan.serving
     goals = ", ".join(plan.goals) + (" (misses)" if plan.misses else "")
-    row = (str(number), goals, f"{plan.model} {plan.precision}")
+    row = [str(number), goals, f"{short(plan.model)} {plan.precision}"]
     if ingest:
         cost = f"{ingest.cost:,.2f}"
-        row += (cards(ingest.gpus), f"{ingest.pages_per_s:.1f}", f"{ingest.hours:.1f}", cost)
+        row += [cards(ingest.gpus), f"{ingest.pages_per_s:.1f}", f"{ingest.hours:.1f}", cost]
     else:
-        row += ("",) * 4
+        row += [""] * 4
     if serving:
         most = f"{serving.most_qps:.1f}"
-        row += (cards(serving.gpus), f"{serving.p95_s:.2f}", most, f"{serving.cost_per_hour:.2f}")
+        row += [cards(serving.gpus), f"{serving.p95_s:.2f}", most, f"{serving.cost_per_hour:.2f}"]
     else:
-        row += ("",) * 4
-    return row
+        row += [""] * 4
+    return tuple(row)
 
 
 def replica_columns(plan: Plan) -> Rows:
@@ -109,7 +109,7 @@ def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
     memory = each.memory
     peaks = (memory.weights, memory.context, memory.vision, memory.language)
     return (
-        f"{work}: {each.model}",
+        f"{work}: {short(each.model)}",
         each.precision,
         each.gpu or "CPU",
         str(each.count),
@@ -162,7 +162,11 @@ def notes(plan: Plan) -> list[str]:
 
 
 def reason_row(each: Rejection) -> tuple[str, ...]:
-    return f"{each.model} {each.precision}", each.gpu, each.reason
+    return f"{short(each.model)} {each.precision}", each.gpu, each.reason
+
+
+def short(model: str) -> str:
+    return model.removeprefix("qwen3-vl-")
 
 
 def cards(gpus: dict[str, int]) -> str:
@@ -206,7 +210,7 @@ def _draw_plans(axes: Any, plans: Sequence[Plan]) -> None:
     for number, plan in enumerate(plans, 1):
         ingest, serving = plan.ingest, plan.serving
         names.append(
-            f"{number}: {plan.model}\n{plan.precision}, {', '.join(plan.goals)}".rstrip(", ")
+            f"{number}: {short(plan.model)}\n{plan.precision}, {', '.join(plan.goals)}".rstrip(", ")
         )
         times.append(ingest.hours if ingest else serving.p95_s if serving else 0.0)
         colors.append("tab:red" if plan.misses else "tab:blue" if plan.goals else "tab:gray")
@@ -224,7 +228,7 @@ def _draw_memory(axes: Any, plan: Plan) -> None:
     ingest = plan.ingest.workers if plan.ingest else ()
     serving = plan.serving.replicas if plan.serving else ()
     replicas = (*ingest, *serving)
-    names = [f"{each.model}\n{each.precision}, {each.gpu or 'CPU'}" for each in replicas]
+    names = [f"{short(each.model)}\n{each.precision}, {each.gpu or 'CPU'}" for each in replicas]
     rows = range(len(replicas))
     start = [0.0] * len(replicas)
     for part in ("weights", "context", "activations", "workspace", "reserve"):

@@ -23,7 +23,7 @@ def run(settings: Settings, workload: Workload, profile: Path | None = None) -> 
     """
     workload = _with_cards(workload)
     measured = load_profile(profile or settings.data_dir / PROFILE_FILE)
-    return Planner(workload, _models(settings, workload), measured).outcome()
+    return Planner(workload, models_for(settings, workload), measured).outcome()
 
 
 def choose(outcome: Outcome, goal: str) -> Plan:
@@ -47,7 +47,8 @@ def _with_cards(workload: Workload) -> Workload:
     return workload.model_copy(update={"gpus": detect_gpus()})
 
 
-def _models(settings: Settings, workload: Workload) -> Models:
+def models_for(settings: Settings, workload: Workload) -> Models:
+    """The named models, or those that suit the cards. Raises ModelUnavailable."""
     on_cpu = bool(workload.gpus) and set(map(str.upper, workload.gpus)) == {CPU}
     embedders = workload.models or _shipped("embedder", settings.model, on_cpu)
     rerankers = workload.rerankers or _shipped("reranker", settings.reranker, on_cpu)

@@ -23,7 +23,7 @@ class PeakBytes(TorchDispatchMode):
     """Counts storages that are made while it is on, until nothing refers to them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._live: dict[int, int] = {}
 

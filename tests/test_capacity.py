@@ -1,0 +1,353 @@
+"""Plans: what they promise holds, and what they refuse is said why."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.calibration import Measurement, Profile, load_profile
+from cluster.capacity import Models, Outcome, Planner
+from cluster.errors import InvalidInput
+from cluster.fit import Rejection, fit
+from cluster.formulas import PRECISIONS
+from cluster.hardware import CARDS, GIB, Accelerator, find_accelerator, kind_of
+from cluster.plan import Plan, load_plan
+from cluster.settings import load_settings
+from cluster.shapes import QWEN3_VL_2B, QWEN3_VL_8B
+from cluster.workload import Candidate, load_workload
+from jobs.planning import choose, run
+
+ROOT = Path(__file__).resolve().parent.parent
+MIB_PIXELS = 1024 * 1024
+
+
+def candidate(name: str, role: Any, shape: Any, longest: int) -> Candidate:
+    return Candidate(name, role, shape, shape.text.width, MIB_PIXELS, longest)
+
+
+EMBEDDERS = (
+    candidate("embedder-2b", "embedder", QWEN3_VL_2B, 8192),
+    candidate("embedder-8b", "embedder", QWEN3_VL_8B, 8192),
+)
+RERANKERS = (
+    candidate("reranker-2b", "reranker", QWEN3_VL_2B, 10_240),
+    candidate("reranker-8b", "reranker", QWEN3_VL_8B, 10_240),
+)
+MODELS = Models(EMBEDDERS, RERANKERS)
+kinds = st.sampled_from([card.name for card in CARDS])
+pools = st.dictionaries(kinds, st.integers(1, 16), min_size=1, max_size=3)
+workloads = st.fixed_dictionaries(
+    {
+        "gpus": pools,
+        "pages": st.integers(1, 10_000_000),
+        "qps": st.sampled_from([0, 0.5, 3, 20]),
+        "p95": st.sampled_from([0.3, 1.0, 5.0]),
+        "rerank_k": st.sampled_from([0, 5, 20]),
+        "rows_per_page": st.sampled_from([1.0, 3.5]),
+        "screenshots": st.sampled_from([0.0, 0.03, 0.5]),
+    }
+)
+EXAMPLES = settings(max_examples=60, deadline=None)
+
+
+def planned(models: Models = MODELS, profile: Profile | None = None, **workload: Any) -> Outcome:
+    return Planner(load_workload(None, **workload), models, profile or Profile()).outcome()
+
+
+def best(goal: str, **workload: Any) -> Plan:
+    return choose(planned(**workload), goal)
+
+
+@given(
+    st.sampled_from([*EMBEDDERS, *RERANKERS]),
+    st.sampled_from(PRECISIONS),
+    st.floats(4, 200),
+    st.floats(0, 100),
+    st.sampled_from([1, 2, 3, 4]),
+)
+@EXAMPLES
+def test_more_memory_never_holds_fewer_replicas(
+    model: Candidate, precision: str, gib: float, more: float, slots: int
+) -> None:
+    small, large = (_held(model, precision, size, slots) for size in (gib, gib + more))
+    assert large >= small
+
+
+def _held(model: Candidate, precision: str, gib: float, slots: int) -> int:
+    card = Accelerator("card", int(gib * GIB), 100, 50, 1000, 1, "")
+    found = fit(model, precision, card, Profile(), slots=slots)
+    return 0 if isinstance(found, Rejection) else found.fits
+
+
+@given(workloads, st.floats(0.5, 1000), st.floats(1, 10))
+@EXAMPLES
+def test_a_tighter_deadline_is_never_cheaper(
+    workload: dict[str, Any], hours: float, factor: float
+) -> None:
+    tight = planned(**workload, deadline=f"{hours:.4f}h").plans
+    loose = planned(**workload, deadline=f"{hours * factor:.4f}h").plans
+    in_time = [plan.cost for plan in tight if not plan.misses]
+    if in_time:
+        assert min(in_time) >= min(plan.cost for plan in loose if not plan.misses) - 1e-9
+
+
+@given(workloads)
+@EXAMPLES
+def test_nothing_planned_exceeds_a_card_or_the_pool(workload: dict[str, Any]) -> None:
+    for plan in planned(**workload).plans:
+        for part, used in ((plan.ingest, "workers"), (plan.serving, "replicas")):
+            if part is None:
+                continue
+            for kind, count in part.gpus.items():
+                assert count <= workload["gpus"][kind]
+                each = [group for group in getattr(part, used) if group.gpu == kind]
+                assert sum(group.count * group.gpu_share for group in each) <= count + 1e-9
+                _check_card(kind, each)
+
+
+def _check_card(kind: str, groups: list[Any]) -> None:
+    """However Ray places replicas of equal shares, a card holds what lands on it."""
+    card = find_accelerator(kind)
+    for group in groups:
+        on_card = int(1 / group.gpu_share + 1e-3)
+        held = group.memory_fraction * card.memory_bytes + group.memory.context
+        assert on_card * held <= card.memory_bytes
+        assert group.memory.allocated <= group.memory_fraction * card.memory_bytes * 1.001
+        assert group.fits >= on_card
+    shares = {group.gpu_share for group in groups}
+    assert len(shares) == 1 or all(group.count == 1 for group in groups) or 1.0 in shares
+
+
+@given(workloads)
+@EXAMPLES
+def test_what_is_served_is_served_in_time(workload: dict[str, Any]) -> None:
+    for plan in planned(**workload).plans:
+        if plan.serving:
+            assert plan.serving.p95_s <= workload["p95"] + 1e-9
+            assert plan.serving.qps == workload["qps"] < plan.serving.most_qps
+            assert all(group.busy <= 0.8 + 1e-9 for group in plan.serving.replicas)
+
+
+def test_more_queries_and_shorter_times_cost_more() -> None:
+    costs = [best("cheapest", gpus="H100", qps=qps).cost for qps in (1, 4, 16, 64)]
+    assert costs == sorted(costs) and costs[0] < costs[-1]
+    costs = [best("cheapest", gpus="H100", qps=4, p95=p95).cost for p95 in ("5s", "1s", "600ms")]
+    assert costs == sorted(costs)
+
+
+def test_goals() -> None:
+    limits: dict[str, Any] = {"gpus": "L4:8,H100:2", "pages": 500_000}
+    outcome = planned(**limits, deadline="24h")
+    plans = [choose(outcome, goal) for goal in ("cheapest", "fastest", "smallest")]
+    assert all(plan.ingest and not plan.misses for plan in plans)
+    cheapest, fastest, smallest = (plan.ingest for plan in plans if plan.ingest)
+    assert cheapest.cost == min(plan.cost for plan in outcome.plans)
+    assert cheapest.hours <= 24
+    assert fastest.pages_per_s == max(p.ingest.pages_per_s for p in outcome.plans if p.ingest)
+    assert fastest.gpus == {"L4": 8, "H100": 2}  # every card of the pool at once
+    assert set(smallest.gpus) == {"L4"}
+
+
+def test_the_fastest_stays_within_the_budget() -> None:
+    plain = best("fastest", gpus="L4:64", pages=500_000)
+    thrifty = best("fastest", gpus="L4:64", pages=500_000, budget=plain.cost * 0.97)
+    assert thrifty.cost <= plain.cost * 0.97
+    assert thrifty.ingest and plain.ingest
+    assert 0 < thrifty.ingest.pages_per_s < plain.ingest.pages_per_s
+
+
+def test_what_cannot_be_met_is_named() -> None:
+    plan = planned(gpus="L4:1", pages=10_000_000, deadline="1h").plans[0]
+    assert plan.misses and "h, not 1.0" in plan.misses[0]
+    outcome = planned(gpus="T4:1", qps=50, p95="50ms")
+    assert not outcome.plans and outcome.rejected
+
+
+def test_why_a_model_does_not_fit_and_what_would() -> None:
+    sixteen = {"card": {"memory_gib": 15.6, "bf16_tflops": 100, "fp32_tflops": 20}}
+    sixteen["card"]["bandwidth_gb_s"] = 300
+    outcome = planned(gpus="card", pages=1000, cards=sixteen)
+    reasons = {(each.model, each.precision): each.reason for each in outcome.rejected}
+    why = reasons["embedder-8b", "bf16"]
+    assert "needs 15.2 GiB of weights" in why and "the card has 15.6 GiB" in why
+    assert "int8 fits: 8.7 GiB of weights" in why
+    fitting = {(plan.model, plan.precision) for plan in outcome.plans}
+    assert ("embedder-8b", "nf4") in fitting and ("embedder-2b", "bf16") in fitting
+
+
+def test_small_print_of_a_pool() -> None:
+    """What a page costs: its pixels, its text, its multi-vectors, its OCR."""
+    cases: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "small": {"max_pixels": MIB_PIXELS // 2},
+        "no text": {"rows_per_page": 1},
+        "few cores": {"cpus": 1, "scanned": 1.0},
+    }
+    rate = {}
+    for name, more in cases.items():
+        ingest = best("1", gpus="L4:1", pages=1000, **more).ingest
+        assert ingest
+        rate[name] = ingest.pages_per_s
+    assert rate["small"] > rate["plain"] and rate["no text"] > rate["plain"]
+    assert rate["few cores"] < 0.5
+    scanned = best("1", gpus="L4:1", pages=1000, scanned=1.0)
+    plain = best("1", gpus="L4:1", pages=1000)
+    assert scanned.ingest and plain.ingest
+    assert scanned.ingest.render_cpus > 10 * plain.ingest.render_cpus
+
+
+def test_multi_vectors_take_memory_time_and_disk() -> None:
+    late = registry_candidate("colpali-v1.3")
+    plain = best("1", gpus="L4:1", pages=1000)
+    outcome = planned(
+        replace(MODELS, late=late), gpus="L4:2", pages=1000, multi_vectors="int8", qps=1, rerank_k=0
+    )
+    plan = outcome.plans[0]
+    assert plan.ingest and plain.ingest and plan.serving
+    assert plan.ingest.workers[0].memory.weights > plain.ingest.workers[0].memory.weights + 5 * GIB
+    assert plan.ingest.pages_per_s < plain.ingest.pages_per_s
+    extra = plan.storage.page_files_bytes - plain.storage.page_files_bytes
+    assert extra == 1000 * 1024 * 128
+    assert {each.role for each in plan.serving.replicas} >= {"late-interaction", "embedder"}
+    assert plan.settings["multi_vectors"] == "int8"
+
+
+def registry_candidate(name: str) -> Candidate:
+    from models.registry import registry
+
+    spec = registry.specs[name]
+    return Candidate(
+        name, spec.kind, spec.shape, spec.dimension, spec.max_pixels, spec.max_tokens,
+        precisions=("bf16",),
+    )  # fmt: skip
+
+
+def test_measurements_go_before_formulas(tmp_path: Path) -> None:
+    size = QWEN3_VL_2B.size
+    measured = Measurement("L4", size, "bf16", MIB_PIXELS, 8192, 9.0, 6 * GIB, 0.2, 1.25)
+    Profile().with_new((measured,)).save(tmp_path / "profile.json")
+    profile = load_profile(tmp_path / "profile.json")
+    assert profile == Profile((measured,))
+    newer = replace(measured, efficiency=0.3)
+    assert profile.with_new((newer,)).measurements == (newer,)
+    models = Models(EMBEDDERS[:1])
+    computed = planned(models, gpus="L4:1", pages=1000, precisions="bf16").plans[0]
+    plan = planned(models, profile, gpus="L4:1", pages=1000, precisions="bf16").plans[0]
+    assert plan.ingest and computed.ingest
+    assert plan.ingest.pages_per_s == pytest.approx(computed.ingest.pages_per_s / 2)
+    worker, formula = plan.ingest.workers[0], computed.ingest.workers[0]
+    assert worker.memory.vision == pytest.approx(1.25 * formula.memory.vision, rel=1e-6)
+    assert worker.measured and not formula.measured
+    assert plan.expected_error < computed.expected_error
+    with pytest.raises(InvalidInput, match="calibrate"):
+        (tmp_path / "profile.json").write_text("[{}]")
+        load_profile(tmp_path / "profile.json")
+
+
+def test_a_plan_sets_what_it_plans(tmp_path: Path) -> None:
+    plan = best("cheapest", gpus="L4:2,H100:4", pages=100_000, qps=2)
+    file = tmp_path / "plan.yaml"
+    file.write_text(plan.to_yaml())
+    assert load_plan(file) == plan
+    found = load_settings(**plan.settings)
+    assert plan.ingest and plan.serving
+    worker = plan.ingest.workers[0]
+    assert found.batch_tokens == worker.batch_tokens
+    assert found.gpu_memory_fraction == worker.memory_fraction
+    assert found.workers == worker.count
+    by_role = {each.role: each for each in plan.serving.replicas}
+    assert found.reranker_replicas.gpus == by_role["reranker"].gpu_share
+    assert found.reranker_replicas.max_replicas == by_role["reranker"].count
+    assert found.embedder_replicas.memory_fraction == by_role["embedder"].memory_fraction
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("[", "cannot be read"), ("a: 1", "no plan"), ("version: 1", "broken")],
+)
+def test_plans_that_are_none(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "plan.yaml").write_text(content)
+    with pytest.raises(InvalidInput, match=words):
+        load_plan(tmp_path / "plan.yaml")
+
+
+def test_cards_by_the_drivers_names() -> None:
+    assert kind_of("NVIDIA L4") == "L4"
+    assert kind_of("NVIDIA L40S") == "L40S"
+    assert kind_of("NVIDIA A100-SXM4-80GB") == "A100-80GB"
+    assert kind_of("NVIDIA H100 80GB HBM3") == "H100"
+    assert kind_of("NVIDIA GeForce RTX 4090") == "RTX4090"
+    assert kind_of("Some Card") == "Some Card"
+
+
+def test_models_of_the_registry_on_cards_and_on_cpus() -> None:
+    asked = load_workload(None, gpus="L4:4", pages=10_000)
+    names = {plan.model for plan in run(load_settings(), asked).plans}
+    assert names == {"qwen3-vl-embedding-2b", "qwen3-vl-embedding-8b"}
+    outcome = run(load_settings(), load_workload(None, gpus="CPU", pages=10_000, qps=0.01, p95=60))
+    assert {(plan.model, plan.precision) for plan in outcome.plans} == {("quire-tiny", "fp32")}
+    assert outcome.plans[0].gpus == {} and "gpus_per_worker" not in outcome.plans[0].settings
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"gpus": "L5:2", "pages": 1}, "no GPU is called 'L5'"),
+        ({"gpus": "L4:0", "pages": 1}, "gpus"),
+        ({"pages": 1, "deadline": "soon"}, "'soon' is no time"),
+        ({"pages": 1, "models": "qwen9"}, "no embedder is called 'qwen9'"),
+        ({"pages": 1, "precisions": "int3"}, "int3"),
+        ({}, "say what to plan"),
+    ],
+)
+def test_bad_workloads_are_refused_in_one_line(flags: dict[str, Any], words: str) -> None:
+    with pytest.raises(Exception, match=words) as refused:
+        run(load_settings(), load_workload(None, **flags))
+    assert type(refused.value).__module__ == "cluster.errors"
+    assert "\n" not in str(refused.value)
+
+
+def quire(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "quire.py"), *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_the_command(tmp_path: Path) -> None:
+    (tmp_path / "work.yaml").write_text("pages: 176443\ndeadline: 24h\ngpus: {L4: 8, H100: 2}\n")
+    files = ("--out", "plan.yaml", "--chart", "plan.png", "--choose", "fastest")
+    done = quire("plan", "--workload", "work.yaml", "--qps", "1", *files, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in ("cheapest", "weights, GiB", "Milvus", "computed, not measured"):
+        assert words in done.stdout
+    assert "fastest" in load_plan(tmp_path / "plan.yaml").goals
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+    assert len(max(done.stdout.splitlines(), key=len)) <= 160
+    done = quire("plan", "--workload", "work.yaml", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["plans"][0]["ingest"]["pages"] == 176443
+    done = quire("plan", "--workload", "work.yaml", "--markdown", cwd=tmp_path)
+    assert "| --- |" in done.stdout and "### Plan 1" in done.stdout
+    done = quire("plan", "--gpus", "T4:1", "--qps", "9", "--p95", "100ms", cwd=tmp_path)
+    assert done.returncode == 1 and "No plan" in done.stdout
+    done = quire("plan", "--pages", "10", "--deadline", "soon", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_calibrated_here_and_planned_with(tmp_path: Path) -> None:
+    done = quire("calibrate", "--store", "data", "--pixels", "65536", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pages/s" in done.stdout
+    (found,) = load_profile(tmp_path / "data" / "calibration.json").measurements
+    assert (found.gpu, found.precision, found.pixels) == ("CPU", "fp32", 65536)
+    assert found.pages_per_s > 0 and 0 < found.efficiency < 1.5
+    flags = ("--gpus", "CPU", "--pages", "1000", "--store", "data")
+    assert "measured" in quire("plan", *flags, cwd=tmp_path).stdout
+    done = quire("calibrate", "--precisions", "int3", cwd=tmp_path)
+    assert done.returncode == 2 and "int3" in done.stderr
