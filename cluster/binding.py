@@ -29,6 +29,8 @@ def settings_of(
     if workload.multi_vectors != "off":
         found["multi_vectors"] = workload.multi_vectors
         found["late_interaction"] = workload.late_interaction
+    if workload.quality == "on":
+        found["quality"] = "on"
     if ingest:
         found |= _of_ingest(ingest)
     if serving:
@@ -53,6 +55,8 @@ def _of_ingest(ingest: IngestPlan) -> dict[str, Any]:
 def _of_serving(serving: ServingPlan, workload: Workload) -> dict[str, Any]:
     found: dict[str, Any] = {"rerank": "none"}
     for each in serving.replicas:
+        if each.role == "generator":
+            continue  # room is kept for it; Quire does not run it
         found[SCALED[each.role]] = _scaling(each)
         if each.role == "reranker":
             found |= {

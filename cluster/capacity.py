@@ -5,6 +5,7 @@ ingest and those of serving are found apart, as neither depends on the other. Re
 share its arithmetic: each computes with the share of the card that it holds.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +36,7 @@ class Models:
     embedders: tuple[Candidate, ...]
     rerankers: tuple[Candidate, ...] = ()
     late: Candidate | None = None
+    generator: Candidate | None = None
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,12 @@ class Planner:
 
     def _servings(self, embedder: Candidate, precision: str) -> Iterator[ServingPlan]:
         """All models on one kind of card, or the reranker on another."""
+        others = self._generator_stations
         for split, name, slots in product(self._splits, self._cards, SLOTS):
             first = self._first_stations(embedder, precision, name, slots, split)
-            if not first:
+            if not first or others is None:
                 continue
+            first += others
             seconds = self._second_stations[split]
             if not self._reranks:
                 yield from self._within_limits(first)
@@ -154,6 +158,20 @@ class Planner:
     def _splits(self) -> tuple[float, ...]:
         """The embedder's shares of a query's time that are tried."""
         return EMBED_SHARES if self._reranks or self.models.late is not None else (1.0,)
+
+    @cached_property
+    def _generator_stations(self) -> list[Station] | None:
+        """The cheapest that keep up, none where none is wanted; None where none can."""
+        generator = self.models.generator
+        if generator is None:
+            return []
+        found = [
+            each
+            for name, slots in product(self._cards, SLOTS)
+            for precision in self._precisions(generator)
+            if (each := self._station(generator, precision, name, slots, math.inf)) is not None
+        ]
+        return [min(found, key=lambda each: each.cost_per_hour)] if found else None
 
     @cached_property
     def _second_stations(self) -> dict[float, dict[tuple[str, int], Station]]:

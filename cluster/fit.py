@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cluster.calibration import Profile
-from cluster.formulas import EFFICIENCY, GIB, LAUNCH_S, PRECISIONS, SPEED, replica_memory
+from cluster.formulas import (
+    ANSWERS_AT_ONCE,
+    EFFICIENCY,
+    GIB,
+    LAUNCH_S,
+    PRECISIONS,
+    SPEED,
+    replica_memory,
+)
 from cluster.hardware import Accelerator
 from cluster.plan import ReplicaMemory, Replicas
 from cluster.workload import Candidate
@@ -119,7 +127,8 @@ def _memory(
     batch_tokens: int,
     beside: Fit | None,
 ) -> ReplicaMemory:
-    memory = replica_memory(candidate.shape, precision, batch_tokens)
+    cached = ANSWERS_AT_ONCE * batch_tokens if candidate.role == "generator" else 0
+    memory = replica_memory(candidate.shape, precision, batch_tokens, cached_tokens=cached)
     ratio = profile.memory_ratio(card.name, candidate.shape.size, precision)
     memory = replace(
         memory, vision=int(memory.vision * ratio), language=int(memory.language * ratio)
@@ -154,8 +163,9 @@ def _why_not(
 def in_words(memory: ReplicaMemory) -> str:
     """ "15.2 GiB of weights + 3.1 activations + …"."""
     rest = memory.workspace + memory.reserve
+    cache = f"{gib(memory.cache)} of KV cache + " if memory.cache else ""
     return (
-        f"{gib(memory.weights)} GiB of weights + {gib(memory.activations)} of activations + "
+        f"{gib(memory.weights)} GiB of weights + {cache}{gib(memory.activations)} of activations + "
         f"{gib(memory.context)} of context + {gib(rest)} of workspace and reserve = "
         f"{gib(memory.total)}"
     )

@@ -21,8 +21,8 @@ CONTEXT_BYTES = int(0.75 * GIB)  # of CUDA and its kernels: 0.5 to 1 GiB by driv
 CUBLAS_BYTES = 64 * MIB  # torch gives cuBLAS 32 MiB a handle on Hopper, 8 elsewhere
 RESERVE = 0.10  # of the activations: what the caching allocator cannot use for its gaps
 RESERVE_BYTES = 64 * MIB
-# Models of colpali-engine run transformers' own forward. Followed tensor by tensor, ColPali's vision
-# tower and ColQwen2's language model peak where these formulas say; its vision tower was not.
+# Models of colpali-engine run transformers' own forward. Followed tensor by tensor, ColPali's
+# vision tower and ColQwen2's language model peak where these formulas say.
 PLAIN_FORWARD = 1.2
 
 # Speed.
@@ -45,9 +45,15 @@ BUSY_MOST = 0.8  # share of its time that a replica may be busy at the planned l
 EMBED_SHARES = (0.2, 0.45)  # of the time for a query, where the rest is for a second model
 SEARCH_S = 0.035  # router and index (benchmarks/serving.py, benchmarks/store.py)
 
+# A generator that answers from pages: what one answer reads and writes, how many at once.
+ANSWER_PAGES = 4
+ANSWER_TOKENS = 256
+ANSWERS_AT_ONCE = 8
+
 # CPU seconds of a page (ingest reports of real manuals: 10 to 26 ms to render, Ray's share beside).
 RENDER_CPU_S = 0.04
 OCR_CPU_S = 2.3  # Tesseract at 150 dpi
+QUALITY_CPU_S = 0.5  # the quality predictor that ships, on one core
 
 # Storage. Images of 1 MP as JPEG, words with their boxes: means over real manuals.
 IMAGE_BYTES = 110_000
@@ -116,8 +122,13 @@ def language_bytes(shape: ModelShape, visual: int, tokens: int, *, item_bytes: i
     return tokens * layer + visual * item_bytes * text.width * (vision.levels + 1)
 
 
-def replica_memory(shape: ModelShape, precision: str, batch_tokens: int) -> ReplicaMemory:
-    """GPU memory of one replica; its batches are all page images, the worst of a budget."""
+def replica_memory(
+    shape: ModelShape, precision: str, batch_tokens: int, *, cached_tokens: int = 0
+) -> ReplicaMemory:
+    """GPU memory of one replica; its batches are all page images, the worst of a budget.
+
+    `cached_tokens`: those whose keys and values a generator keeps; it also has a head.
+    """
     item_bytes = 4 if precision == "fp32" else 2
     plain = 1.0 if shape.family == "qwen3_vl" and not shape.projection else PLAIN_FORWARD
     patches = batch_tokens * shape.vision.merge**2
@@ -126,7 +137,16 @@ def replica_memory(shape: ModelShape, precision: str, batch_tokens: int) -> Repl
     workspace = CUBLAS_BYTES + _quantisation_bytes(shape, precision, batch_tokens)
     reserve = RESERVE_BYTES + int(RESERVE * max(vision, language))
     weights = weight_bytes(shape, precision)
-    return ReplicaMemory(weights, CONTEXT_BYTES, vision, language, workspace, reserve)
+    if cached_tokens:
+        weights += item_bytes * shape.head_parameters
+    cache = cached_tokens * kv_bytes(shape, item_bytes)
+    return ReplicaMemory(weights, CONTEXT_BYTES, vision, language, workspace, reserve, cache)
+
+
+def kv_bytes(shape: ModelShape, item_bytes: int = 2) -> int:
+    """Keys and values of one token in every layer: 112 KiB in the 2B, 144 in the 8B."""
+    text = shape.text
+    return 2 * text.layers * text.kv_heads * text.head_dim * item_bytes
 
 
 def _quantisation_bytes(shape: ModelShape, precision: str, batch_tokens: int) -> int:
@@ -205,9 +225,9 @@ class Queue:
         return blocked / (1 - self.busy * (1 - blocked))
 
 
-def render_cpu_s(scanned: float) -> float:
-    """CPU seconds of one page before it is embedded; `scanned` is the share that OCR reads."""
-    return RENDER_CPU_S + scanned * OCR_CPU_S
+def page_cpu_s(scanned: float, quality: bool) -> float:
+    """CPU seconds of one page: rendering, OCR of the share that is scanned, expected quality."""
+    return RENDER_CPU_S + scanned * OCR_CPU_S + quality * QUALITY_CPU_S
 
 
 def milvus_bytes(rows: int, dimension: int) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from cluster.formulas import (
     SCALING,
     START_H,
     language_flops,
+    page_cpu_s,
     page_flops,
-    render_cpu_s,
 )
 from cluster.plan import IngestPlan
 from cluster.workload import Candidate, Workload
@@ -41,7 +41,7 @@ class IngestCapacity:
         """The ingest on these cards; all of them end together, as each takes what it can."""
         workload = self.workload
         rates = [self.pages_per_s(fit) * _scaled(count) for fit, count in used]
-        cpu_s = render_cpu_s(workload.scanned)
+        cpu_s = page_cpu_s(workload.scanned, workload.quality == "on")
         pages_per_s = min(sum(rates), workload.cpus / cpu_s if workload.cpus else math.inf)
         hours = workload.pages / pages_per_s / 3600 + START_H
         price = sum(fit.card.price_per_hour * count for fit, count in used)

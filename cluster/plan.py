@@ -21,7 +21,10 @@ MONTH_H = 730
 
 @dataclass(frozen=True)
 class ReplicaMemory:
-    """Bytes of GPU memory of one replica. Vision and language peak one after the other."""
+    """Bytes of GPU memory of one replica. Vision and language peak one after the other.
+
+    `cache`: keys and values of a generator's tokens.
+    """
 
     weights: int
     context: int
@@ -29,6 +32,7 @@ class ReplicaMemory:
     language: int
     workspace: int
     reserve: int
+    cache: int = 0
 
     @property
     def activations(self) -> int:
@@ -37,7 +41,7 @@ class ReplicaMemory:
     @property
     def allocated(self) -> int:
         """What the allocator may take: everything but the CUDA context."""
-        return self.weights + self.activations + self.workspace + self.reserve
+        return self.weights + self.cache + self.activations + self.workspace + self.reserve
 
     @property
     def total(self) -> int:

@@ -57,6 +57,8 @@ class _Need:
 
 def service_pods(plan: Plan, serving: ServingPlan) -> list[Pods]:
     """Those without a GPU first. Raises InvalidInput."""
+    if strange := {each.role for each in serving.replicas} - SCALED.keys():
+        raise InvalidInput(f"the service has no deployment for: {', '.join(sorted(strange))}")
     found = [_service_cpu_pods(plan, serving)]
     for kind, count in serving.gpus.items():
         replicas = [each for each in serving.replicas if each.gpu == kind]

@@ -7,6 +7,9 @@ from functools import cached_property
 
 from cluster.fit import Fit, Rejection
 from cluster.formulas import (
+    ANSWER_PAGES,
+    ANSWER_TOKENS,
+    ANSWERS_AT_ONCE,
     BUSY_MOST,
     PAIR_TOKENS,
     QUERY_TOKENS,
@@ -76,6 +79,12 @@ def _seconds(workload: Workload, fit: Fit, slots: int) -> tuple[float, float, st
         pair = page_flops(candidate.shape, pixels, PAIR_TOKENS + candidate.prompt_tokens)
         seconds = fit.seconds(workload.rerank_k * pair, slots)
         return seconds, seconds, f"rerank {workload.rerank_k} pages"
+    if candidate.role == "generator":
+        page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
+        # Each token of an answer reads all weights, for those that are written at once together.
+        writing_s = ANSWER_TOKENS * fit.seconds(0.0, slots) / ANSWERS_AT_ONCE
+        seconds = fit.seconds(ANSWER_PAGES * page, slots) + writing_s
+        return seconds * workload.answers, seconds, "write an answer"
     if candidate.role == "late-interaction":
         return words_s, words_s, "embed the words of a query"
     page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
@@ -109,6 +118,7 @@ def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan
         gpus={name: count for name, count in cards.items() if name not in on_cpu},
         qps=workload.qps,
         most_qps=min(each.queue.servers / each.queue.service_s for each in stations),
-        p95_s=SEARCH_S + sum(each.p95_s for each in stations),
+        p95_s=SEARCH_S
+        + sum(each.p95_s for each in stations if each.fit.candidate.role != "generator"),
         cost_per_hour=sum(prices[name] * count for name, count in cards.items()),
     )

@@ -3,7 +3,7 @@
 Pure arithmetic on a configuration; tests hold it against the models that transformers builds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class Vision:
 
 @dataclass(frozen=True)
 class Text:
-    """A decoder with grouped queries and a gated MLP."""
+    """A decoder with grouped queries and a gated MLP; `tied`: its head is its embedding."""
 
     width: int
     layers: int
@@ -60,6 +60,7 @@ class Text:
     head_dim: int
     mlp: int
     vocabulary: int
+    tied: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class ModelShape:
 
     @cached_property
     def parameters(self) -> Parameters:
-        """Without a language model's head, which Quire never loads."""
+        """Without a language model's head, which only a generator loads."""
         return Parameters(
             self._vision_parameters(),
             sum(rows * columns for rows, columns in self.linear_layers)
@@ -119,6 +120,11 @@ class ModelShape:
         """Parameters in the matrices of all blocks of the vision tower."""
         vision = self.vision
         return vision.depth * (4 * vision.width**2 + 2 * vision.width * vision.mlp)
+
+    @property
+    def head_parameters(self) -> int:
+        """Of the language model's head beside its embedding."""
+        return 0 if self.text.tied else self.text.vocabulary * self.text.width
 
     @property
     def patch_values(self) -> int:
@@ -166,7 +172,7 @@ QWEN3_VL_2B = ModelShape(
 QWEN3_VL_8B = ModelShape(
     "qwen3_vl",
     Vision(27, 1152, 4304, 16, patch_px=16, merge=2, frames=2, levels=3, positions=2304),
-    Text(4096, 36, 32, 8, 128, 12_288, 151_936),
+    Text(4096, 36, 32, 8, 128, 12_288, 151_936, tied=False),
 )
 # SigLIP So400m at 448 × 448 px and Gemma 2B.
 COLPALI = ModelShape(
@@ -195,7 +201,9 @@ def shape_of(config: dict[str, Any], projection: int = 0) -> ModelShape:
         raise ModelUnavailable(f"there are no {family!r} models here: choose {', '.join(readers)}")
     try:
         vision = readers[family](config["vision_config"])
-        return ModelShape(family, vision, _text(config["text_config"], family), projection)
+        tied = config.get("tie_word_embeddings", config["text_config"].get("tie_word_embeddings"))
+        text = replace(_text(config["text_config"], family), tied=bool(tied))
+        return ModelShape(family, vision, text, projection)
     except KeyError as error:
         raise ModelUnavailable(f"the checkpoint's config.json lacks {error}") from error
 

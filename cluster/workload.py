@@ -103,6 +103,13 @@ class Workload(BaseModel):
     multi_vectors: Literal["off", "fp16", "int8", "binary"] = Field(
         "off", description="Keep multi-vectors of every page, in this precision."
     )
+    quality: Literal["off", "on"] = Field(
+        "off", description="Predict at ingest how well OCR would read each page."
+    )
+    generator: Literal["", "2b", "8b"] = Field(
+        "", description="Keep room for a generator of this size that answers from pages."
+    )
+    answers: float = Field(1.0, ge=0, le=1, description="Share of the queries it answers.")
     models: Names = Field((), description="Embedders to choose from; by default Qwen's 2B.")
     rerankers: Names = Field((), description="Rerankers to choose from; by default Qwen's 2B.")
     late_interaction: str = Field("", description="The model of multi-vectors.")

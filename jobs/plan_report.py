@@ -16,6 +16,7 @@ from cluster.plan import MONTH_H, Plan, Replicas
 
 MOST_PLANS = 8
 MOST_REASONS = 10
+PREFERRED = "bf16"
 Rows = list[tuple[str, ...]]
 PLAN_COLUMNS = (
     "", "best as", "embedder", "ingest on", "pages/s", "hours", "cost",
@@ -24,7 +25,7 @@ PLAN_COLUMNS = (
 REPLICA_ROWS = (
     "", "precision", "GPU", "replicas", "share of a GPU", "memory fraction", "fit on one GPU",
     "batch tokens", "weights, GiB", "CUDA context", "vision peak", "language peak", "workspace",
-    "reserve", "in all, GiB", "pages or queries/s", "busy", "speed is",
+    "KV cache", "reserve", "in all, GiB", "pages or queries/s", "busy", "speed is",
 )  # fmt: skip
 REASON_COLUMNS = ("model", "GPU", "why not")
 WORDS = {*REASON_COLUMNS, "", "best as", "embedder", "ingest on", "serve on"}
@@ -102,7 +103,11 @@ def replica_columns(plan: Plan) -> Rows:
     serving = plan.serving.replicas if plan.serving else ()
     found: Rows = [REPLICA_ROWS]
     found += [_replica_column("ingest", each) for each in ingest]
-    return found + [_replica_column("serve", each) for each in serving]
+    found += [_replica_column("serve", each) for each in serving]
+    if not any(each.memory.cache for each in (*ingest, *serving)):
+        cache = REPLICA_ROWS.index("KV cache")
+        found = [(*column[:cache], *column[cache + 1 :]) for column in found]
+    return found
 
 
 def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
@@ -117,7 +122,7 @@ def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
         f"{each.memory_fraction:.2f}",
         str(each.fits),
         f"{each.batch_tokens:,}",
-        *map(gib, (*peaks, memory.workspace, memory.reserve, memory.total)),
+        *map(gib, (*peaks, memory.workspace, memory.cache, memory.reserve, memory.total)),
         f"{each.per_s:.2f}",
         f"{each.busy:.0%}",
         "measured" if each.measured else "computed",
@@ -125,9 +130,10 @@ def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
 
 
 def _reasons(rejected: Sequence[Rejection], whole: bool) -> tuple[str, tuple[str, ...], Rows]:
-    """All of them, or of each model and card the first, which is of the preferred precision."""
-    first = {(each.gpu, each.model): each for each in reversed(rejected)}
-    shown = rejected if whole else sorted(first.values(), key=rejected.index)[:MOST_REASONS]
+    """All of them, or those of the preferred precision, once for each model and card."""
+    preferred = [each for each in rejected if each.precision == PREFERRED]
+    once = {(each.gpu, each.model): each for each in reversed(preferred or rejected)}
+    shown = rejected if whole else sorted(once.values(), key=rejected.index)[:MOST_REASONS]
     left = len(rejected) - len(shown)
     title = "What does not do" + (f" ({left} more with --all)" if left else "")
     return title, REASON_COLUMNS, [reason_row(each) for each in shown]
@@ -231,7 +237,7 @@ def _draw_memory(axes: Any, plan: Plan) -> None:
     names = [f"{short(each.model)}\n{each.precision}, {each.gpu or 'CPU'}" for each in replicas]
     rows = range(len(replicas))
     start = [0.0] * len(replicas)
-    for part in ("weights", "context", "activations", "workspace", "reserve"):
+    for part in ("weights", "context", "activations", "workspace", "cache", "reserve"):
         sizes = [getattr(each.memory, part) / GIB for each in replicas]
         axes.barh(rows, sizes, left=start, label=part)
         start = [before + size for before, size in zip(start, sizes, strict=True)]

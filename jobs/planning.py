@@ -6,6 +6,7 @@ from pathlib import Path
 from cluster.calibration import PROFILE_FILE, load_profile
 from cluster.capacity import Models, Outcome, Planner
 from cluster.errors import InvalidInput
+from cluster.formulas import ANSWER_PAGES, ANSWER_TOKENS
 from cluster.hardware import CPU, detect_gpus
 from cluster.plan import Plan
 from cluster.settings import Settings
@@ -62,7 +63,16 @@ def models_for(settings: Settings, workload: Workload) -> Models:
         tuple(_candidate(registry.find(name)) for name in embedders),
         tuple(_candidate(registry.find(name, "reranker")) for name in rerankers),
         late,
+        _generator(workload.generator) if workload.generator else None,
     )
+
+
+def _generator(size: str) -> Candidate:
+    """An instruct model of the embedders' architecture; Quire runs none, it keeps room for one."""
+    spec = registry.specs[f"qwen3-vl-embedding-{size}"]
+    longest = ANSWER_PAGES * spec.max_pixels // spec.shape.vision.token_px**2 + ANSWER_TOKENS
+    name = f"generator-{size}"
+    return replace(_candidate(spec), name=name, role="generator", max_tokens=longest)
 
 
 def _shipped(kind: str, own: str, on_cpu: bool) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ def config_of(shape: ModelShape) -> Qwen3VLConfig:
             "num_attention_heads": text.heads,
             "num_key_value_heads": text.kv_heads,
             "head_dim": text.head_dim,
+            "tie_word_embeddings": text.tied,
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 5e6,
@@ -58,6 +59,7 @@ def config_of(shape: ModelShape) -> Qwen3VLConfig:
             "deepstack_visual_indexes": [step * (n + 1) - 1 for n in range(vision.levels)],
             "num_position_embeddings": vision.positions,
         },
+        tie_word_embeddings=text.tied,
         image_token_id=processor.image_token_id,
         video_token_id=processor.video_token_id,
         vision_start_token_id=processor.vision_start_token_id,

@@ -15,7 +15,7 @@ from cluster.calibration import Measurement, Profile, load_profile
 from cluster.capacity import Models, Outcome, Planner
 from cluster.errors import InvalidInput
 from cluster.fit import Rejection, fit
-from cluster.formulas import PRECISIONS
+from cluster.formulas import PRECISIONS, kv_bytes
 from cluster.hardware import CARDS, GIB, Accelerator, find_accelerator, kind_of
 from cluster.plan import Plan, load_plan
 from cluster.settings import load_settings
@@ -351,3 +351,22 @@ def test_calibrated_here_and_planned_with(tmp_path: Path) -> None:
     assert "measured" in quire("plan", *flags, cwd=tmp_path).stdout
     done = quire("calibrate", "--precisions", "int3", cwd=tmp_path)
     assert done.returncode == 2 and "int3" in done.stderr
+
+
+def test_room_for_a_generator_and_cores_for_quality() -> None:
+    limits: dict[str, Any] = {"gpus": "H100:4,L4:4", "qps": 1, "rerank_k": 0, "pages": 10_000}
+    asked = load_workload(None, **limits, generator="8b", answers=0.5, quality="on")
+    plan = choose(run(load_settings(), asked), "1")
+    plain = choose(run(load_settings(), load_workload(None, **limits)), "1")
+    assert plan.serving and plain.serving and plan.ingest and plain.ingest
+    (room,) = (each for each in plan.serving.replicas if each.role == "generator")
+    assert room.memory.weights > 7e9 and room.memory.cache > 0
+    assert plan.serving.cost_per_hour > plain.serving.cost_per_hour
+    assert plan.serving.p95_s == plain.serving.p95_s  # of the search
+    assert plan.ingest.render_cpus > 5 * plain.ingest.render_cpus
+    assert plan.settings["quality"] == "on"
+    load_settings(**plan.settings)
+
+
+def test_a_generators_cache_is_what_is_known() -> None:
+    assert [kv_bytes(shape) for shape in (QWEN3_VL_2B, QWEN3_VL_8B)] == [112 * 1024, 144 * 1024]

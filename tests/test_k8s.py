@@ -6,6 +6,7 @@ import shlex
 import shutil
 import tomllib
 from dataclasses import replace
+from fnmatch import fnmatch
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ from ray.scripts.scripts import cli as ray_cli
 from typer.main import get_command
 
 from cluster.errors import InvalidInput
-from cluster.manifests import LEDGER, write_manifests
+from cluster.manifests import COPIED, LEDGER, write_manifests
 from cluster.plan import IngestPlan, Plan, ReplicaMemory, Replicas, Role, ServingPlan, Storage
 from cluster.pods import ingest_pods, service_pods
 from cluster.settings import GIB, Settings, load_settings
@@ -50,7 +51,6 @@ EMITTED = ("emitted", "emitted/ingest")
 SECRETS = ("store-token", "redis-password", "minio-accesskey", "minio-secretkey")
 # Made by a person, where wanted (docs/operations.md).
 OTHER_SECRETS = {"quire-huggingface", "quire-metrics", "quire-s3"}
-SERVED = {"embedder": 0.4, "reranker": 0.6}
 
 
 def replicas(role: Role, gpu: str, count: int, share: float) -> Replicas:
@@ -377,6 +377,9 @@ def test_a_replica_of_two_gpus_gets_a_pod_of_two() -> None:
     assert (pods.gpus, pods.most, pods.name) == (2, 2, "gpu-h100")
     with pytest.raises(InvalidInput, match="3 H100"):
         service_pods(plan, replace(serving, gpus={"H100": 3}))
+    strange = replicas("generator", "H100", 1, 1.0)
+    with pytest.raises(InvalidInput, match="generator"):
+        service_pods(plan, replace(serving, replicas=(strange,), gpus={"H100": 1}))
     with pytest.raises(InvalidInput, match="without replicas"):
         service_pods(plan, replace(serving, gpus={"T4": 1}))
 
@@ -712,6 +715,9 @@ def test_only_what_the_wheel_needs_goes_into_the_image() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"]
     assert {name.partition("/")[0] for name in included} <= kept
+    files = [file for part in COPIED for file in (K8S / part).rglob("*") if file.is_file()]
+    for path in (str(file.relative_to(ROOT)) for file in files):  # what the emitter copies
+        assert any(fnmatch(path, pattern.replace("**/", "*")) for pattern in included), path
     needed = {project["project"]["readme"], *project["project"]["license-files"]}
     assert needed | {"pyproject.toml", "uv.lock"} <= kept
     assert "k8s/secrets/*" in lines

@@ -1,11 +1,14 @@
 """A plan binds: ingest and serve take its settings, and memory that runs out loses no page."""
 
+import asyncio
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
 from cluster.errors import InvalidInput, OutOfMemory
 from cluster.plan import Plan, Storage
-from cluster.settings import load_settings
+from cluster.settings import ModelScaling, load_settings
+from jobs.report import IngestReport
 from models.batching import PackedBatch
 from models.colpali import ColPaliModel
 from models.embedder import Qwen3VLEmbedder
@@ -24,7 +29,9 @@ from models.inputs import MultimodalInput
 from models.memory import TokenBudget, limit_gpu_memory
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
 from models.reranker import Qwen3VLReranker
-from serve.app import emit_config
+from quire import app, print_report
+from serve.embedder import EmbedderDeployment
+from serve.web import _answer
 from tests.checkpoints import picture
 from tests.documents import a_document, save
 
@@ -114,10 +121,11 @@ def test_the_emitted_file_has_what_was_planned_and_not_where(
         late_interaction_replicas={"min_replicas": 1},
     )
     settings = load_settings(plan=plan)
-    text = yaml.safe_dump(emit_config(settings))
+    done = CliRunner().invoke(app, ["serve", "--emit-config", "--plan", plan])
+    assert done.exit_code == 0, done.output
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
-    args = yaml.safe_load(text)["applications"][0]["args"]
+    args = yaml.safe_load(done.stdout)["applications"][0]["args"]
     assert "plan" not in args
     there = load_settings(**args)
     assert there.batch_tokens == 9000
@@ -266,6 +274,47 @@ def test_late_interaction_takes_fewer_images(monkeypatch: pytest.MonkeyPatch) ->
         model.embed_query("seat tube")
     with pytest.raises(OutOfMemory):
         model.embed_images(pages)
+
+
+def test_a_replica_goes_on_and_counts(
+    embedder: Qwen3VLEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its budget is that of its batches; what is refused after all is a 503."""
+    counted: list[str] = []
+    shares: list[float | None] = []
+    monkeypatch.setattr("serve.embedder.count_out_of_memory", counted.append)
+    monkeypatch.setattr("serve.embedder.log_as_service", lambda: None)
+    monkeypatch.setattr("models.threads.use_threads", lambda threads: None)
+    monkeypatch.setattr("models.memory.limit_gpu_memory", shares.append)
+    monkeypatch.setattr("models.embedder.Qwen3VLEmbedder", lambda options: embedder)
+    monkeypatch.setattr("serve.web.service", lambda: SimpleNamespace(keys=None))
+    embedder.budget = TokenBudget("quire-tiny", 16_384)
+    expected = embedder.embed(ITEMS)
+    total = sum(embedder.encode(item).tokens for item in ITEMS)
+    scaling = ModelScaling(batch_tokens=total, memory_fraction=0.3)
+    replica = EmbedderDeployment(EmbedderOptions(), scaling, "")
+    assert shares == [0.3]
+
+    async def ask() -> np.ndarray:
+        return (await replica.embed(ITEMS, 30)).vectors
+
+    gpu = embedder.forward = Gpu(embedder.forward, total // 2)
+    np.testing.assert_allclose(asyncio.run(ask()), expected, atol=1e-5)
+    assert embedder.budget.tokens == total // 2 and counted == ["embedder"]
+    gpu.most_tokens = 0
+    with pytest.raises(OutOfMemory) as refused:
+        asyncio.run(ask())
+    assert counted == ["embedder", "embedder"]
+    answer = _answer(pickle.loads(pickle.dumps(refused.value)))
+    assert answer.status_code == 503 and "Retry-After" in answer.headers
+    assert json.loads(bytes(answer.body))["error"]["type"] == "unavailable"
+
+
+def test_people_read_it_in_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(IngestReport("quire", "", halved_batch_tokens={"quire-tiny": 4096}))
+    assert "quire-tiny went on with batches of 4,096 tokens" in capsys.readouterr().out
+    print_report(IngestReport("quire", ""))
+    assert "out of memory" not in capsys.readouterr().out
 
 
 INGEST = """
