@@ -374,6 +374,7 @@ def plan(
     scanned: Annotated[float | None, wanted("scanned")] = None,
     multi_vectors: Annotated[str | None, wanted("multi_vectors")] = None,
     late_interaction: Annotated[str | None, wanted("late_interaction")] = None,
+    uploads: Annotated[str | None, wanted("uploads")] = None,
     quality: Annotated[str | None, wanted("quality")] = None,
     generator: Annotated[str | None, wanted("generator")] = None,
     answers: Annotated[float | None, wanted("answers")] = None,

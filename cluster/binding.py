@@ -55,8 +55,8 @@ def _of_ingest(ingest: IngestPlan) -> dict[str, Any]:
 def _of_serving(serving: ServingPlan, workload: Workload) -> dict[str, Any]:
     found: dict[str, Any] = {"rerank": "none"}
     for each in serving.replicas:
-        if each.role == "generator":
-            continue  # room is kept for it; Quire does not run it
+        if each.role not in SCALED:
+            continue  # room is kept: an indexer takes a share like the embedder's
         found[SCALED[each.role]] = _scaling(each)
         if each.role == "reranker":
             found |= {

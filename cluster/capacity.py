@@ -7,7 +7,7 @@ share its arithmetic: each computes with the share of the card that it holds.
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import TypeVar
@@ -143,10 +143,12 @@ class Planner:
     def _first_stations(
         self, embedder: Candidate, precision: str, name: str, slots: int, split: float
     ) -> list[Station]:
-        """The embedder's, and that of late interaction where wanted; empty where one fails."""
+        """The embedder's, and of what is beside it on its cards; empty where one fails."""
         wanted = [(embedder, precision, split)]
         if self.models.late is not None:
             wanted.append((self.models.late, _wide(self._cards[name][0]), 1 - split))
+        if self.workload.uploads == "on" and not self._cards[name][0].is_cpu:
+            wanted.append((replace(embedder, role="indexer"), precision, 1.0))
         found = [self._station(model, each, name, slots, share) for model, each, share in wanted]
         return [] if None in found else [each for each in found if each is not None]
 

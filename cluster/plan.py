@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from cluster.errors import InvalidInput
 
-Role = Literal["embedder", "reranker", "late-interaction", "quality", "generator"]
+# The indexer embeds uploads while the service runs.
+Role = Literal["embedder", "reranker", "late-interaction", "quality", "indexer", "generator"]
 Goal = Literal["cheapest", "fastest", "smallest GPU"]
 VERSION = 1
 MONTH_H = 730

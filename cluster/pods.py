@@ -117,7 +117,7 @@ def _service_cpu_pods(plan: Plan, serving: ServingPlan) -> Pods:
 
 def _render_pods(plan: Plan, ingest: IngestPlan) -> Pods:
     workers = sum(each.count for each in ingest.workers if not each.gpu)
-    total = PIPELINE_CPUS + workers * WORKER_CPUS
+    total = ingest.render_cpus + PIPELINE_CPUS + workers * WORKER_CPUS
     pods = math.ceil(total / RENDER_POD_CPUS)
     cpus = math.ceil(total / pods)
     renderer = _setting(plan, "render_memory_bytes") + RENDERER_BYTES

@@ -22,6 +22,7 @@ from cluster.plan import ServingPlan
 from cluster.workload import Workload
 
 TAIL = 0.95
+BESIDE = ("indexer", "generator")  # no part of a search
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def station(
 ) -> Station | Rejection:
     """The fewest replicas of a model that answer 95 % of the requests within a time."""
     mean_s, slow_s, what = _seconds(workload, fit, slots)
+    if fit.candidate.role == "indexer":
+        return Station(fit, slots, Queue(1, mean_s, 0.0), 0.0)
     least = max(1, math.ceil(workload.qps * mean_s / BUSY_MOST))
     if slow_s <= within_s:
         for servers in range(least, most * slots + 1):
@@ -74,21 +77,22 @@ def _seconds(workload: Workload, fit: Fit, slots: int) -> tuple[float, float, st
     """A request's mean time, that of the slow ones, and what it is."""
     candidate = fit.candidate
     pixels = min(workload.max_pixels or candidate.max_pixels, candidate.max_pixels)
+    page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
+    image_s = fit.seconds(page, slots)
     words_s = fit.seconds(language_flops(candidate.shape, QUERY_TOKENS), slots)
     if candidate.role == "reranker":
         pair = page_flops(candidate.shape, pixels, PAIR_TOKENS + candidate.prompt_tokens)
         seconds = fit.seconds(workload.rerank_k * pair, slots)
         return seconds, seconds, f"rerank {workload.rerank_k} pages"
+    if candidate.role == "indexer":
+        return image_s, 0.0, "embed a page"  # beside the queries: nobody waits for it
     if candidate.role == "generator":
-        page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
         # Each token of an answer reads all weights, for those that are written at once together.
         writing_s = ANSWER_TOKENS * fit.seconds(0.0, slots) / ANSWERS_AT_ONCE
         seconds = fit.seconds(ANSWER_PAGES * page, slots) + writing_s
         return seconds * workload.answers, seconds, "write an answer"
     if candidate.role == "late-interaction":
         return words_s, words_s, "embed the words of a query"
-    page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
-    image_s = fit.seconds(page, slots)
     share = workload.screenshots
     mean_s = (1 - share) * words_s + share * image_s
     if share > 1 - TAIL:
@@ -107,6 +111,7 @@ def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan
     cards: dict[str, int] = {}
     for (name, share), used in slots.items():
         cards[name] = cards.get(name, 0) + math.ceil(used / share)
+    asked = [each for each in stations if each.fit.candidate.role not in BESIDE]
     on_cpu = {each.fit.card.name for each in stations if each.fit.card.is_cpu}
     return ServingPlan(
         replicas=tuple(
@@ -117,8 +122,7 @@ def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan
         ),
         gpus={name: count for name, count in cards.items() if name not in on_cpu},
         qps=workload.qps,
-        most_qps=min(each.queue.servers / each.queue.service_s for each in stations),
-        p95_s=SEARCH_S
-        + sum(each.p95_s for each in stations if each.fit.candidate.role != "generator"),
+        most_qps=min(each.queue.servers / each.queue.service_s for each in asked),
+        p95_s=SEARCH_S + sum(each.p95_s for each in asked),
         cost_per_hour=sum(prices[name] * count for name, count in cards.items()),
     )

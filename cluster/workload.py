@@ -103,6 +103,9 @@ class Workload(BaseModel):
     multi_vectors: Literal["off", "fp16", "int8", "binary"] = Field(
         "off", description="Keep multi-vectors of every page, in this precision."
     )
+    uploads: Literal["off", "on"] = Field(
+        "on", description="Keep room on the service's GPUs to index uploads."
+    )
     quality: Literal["off", "on"] = Field(
         "off", description="Predict at ingest how well OCR would read each page."
     )

@@ -23,7 +23,8 @@ PLAN_COLUMNS = (
     "serve on", "p95 s", "most q/s", "cost/h",
 )  # fmt: skip
 REPLICA_ROWS = (
-    "", "precision", "GPU", "replicas", "share of a GPU", "memory fraction", "fit on one GPU",
+    "", "model", "precision", "GPU", "replicas", "share of a GPU", "memory fraction",
+    "fit on one GPU",
     "batch tokens", "weights, GiB", "CUDA context", "vision peak", "language peak", "workspace",
     "KV cache", "reserve", "in all, GiB", "pages or queries/s", "busy", "speed is",
 )  # fmt: skip
@@ -114,7 +115,8 @@ def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
     memory = each.memory
     peaks = (memory.weights, memory.context, memory.vision, memory.language)
     return (
-        f"{work}: {short(each.model)}",
+        f"{work}: {each.role}",
+        short(each.model),
         each.precision,
         each.gpu or "CPU",
         str(each.count),
