@@ -395,6 +395,9 @@ def plan(
     emit: Annotated[
         Path | None, typer.Option(help="Write Kubernetes manifests for that plan to a folder.")
     ] = None,
+    image: Annotated[
+        str, typer.Option(help="Quire's container image in these manifests, with its tag.")
+    ] = "",
     chart: Annotated[Path | None, typer.Option(help="Draw the plans to a PNG file.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Show every plan and reason.")] = False,
@@ -426,7 +429,7 @@ def plan(
     if emit is not None:
         from cluster.manifests import write_manifests
 
-        write_manifests(chosen, emit)
+        write_manifests(chosen, emit, image=image)
     if chart is not None:
         write_chart(outcome, chart)
 

@@ -6,6 +6,8 @@ from typing import Any
 from cluster.plan import IngestPlan, Replicas, ServingPlan
 from cluster.workload import Candidate, Workload
 
+ROUTERS = 2
+ROUTER_QPS = 50  # of one router (benchmarks/serving.py), with room
 MODEL_CPUS = 2  # that Ray reserves for a replica: host threads that decode and tokenise
 SCALED = {
     "embedder": "embedder_replicas",
@@ -28,7 +30,8 @@ def settings_of(
             found[name] = value
     if workload.multi_vectors != "off":
         found["multi_vectors"] = workload.multi_vectors
-        found["late_interaction"] = workload.late_interaction
+        if workload.late_interaction:
+            found["late_interaction"] = workload.late_interaction
     if workload.quality == "on":
         found["quality"] = "on"
     if ingest:
@@ -54,10 +57,13 @@ def _of_ingest(ingest: IngestPlan) -> dict[str, Any]:
 
 def _of_serving(serving: ServingPlan, workload: Workload) -> dict[str, Any]:
     found: dict[str, Any] = {"rerank": "none"}
+    if serving.gpus:  # two, so that one may go
+        most = max(ROUTERS, math.ceil(serving.qps / ROUTER_QPS))
+        found["router"] = {"min_replicas": ROUTERS, "max_replicas": most}
     for each in serving.replicas:
         if each.role not in SCALED:
             continue  # room is kept: an indexer takes a share like the embedder's
-        found[SCALED[each.role]] = _scaling(each)
+        found[SCALED[each.role]] = _scaling(each, len(serving.gpus) > 1)
         if each.role == "reranker":
             found |= {
                 "rerank": "cross-encoder",
@@ -69,7 +75,7 @@ def _of_serving(serving: ServingPlan, workload: Workload) -> dict[str, Any]:
     return found
 
 
-def _scaling(replicas: Replicas) -> dict[str, Any]:
+def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "min_replicas": math.ceil(replicas.count / 2),
         "max_replicas": replicas.count,
@@ -80,4 +86,6 @@ def _scaling(replicas: Replicas) -> dict[str, Any]:
         found["batch_tokens"] = replicas.batch_tokens
     if replicas.gpu:
         found["memory_fraction"] = replicas.memory_fraction
+    if is_mixed:
+        found["gpu_kind"] = replicas.gpu
     return found

@@ -108,15 +108,19 @@ class Planner:
 
     def _worker(self, embedder: Candidate, precision: str, card: Accelerator) -> Fit | None:
         """One process of an ingest: the embedder, and the model of multi-vectors where wanted."""
-        beside = None
-        if (late := self.models.late) is not None:
-            budgets = (self._late_budget,)
-            beside = self._kept(fit(late, _wide(card), card, self.profile, budgets=budgets))
-            if beside is None:
-                return None
+        beside = self._beside(card)
+        if isinstance(beside, Rejection):
+            return self._kept(beside)
         pixels = self.workload.max_pixels
-        found = fit(embedder, precision, card, self.profile, beside=beside, pixels=pixels)
-        return self._kept(found)
+        return self._kept(
+            fit(embedder, precision, card, self.profile, beside=beside, pixels=pixels)
+        )
+
+    def _beside(self, card: Accelerator) -> Fit | Rejection | None:
+        """The model of multi-vectors, which shares a process with the embedder of an ingest."""
+        if (late := self.models.late) is None:
+            return None
+        return fit(late, _wide(card), card, self.profile, budgets=(self._late_budget,))
 
     def _servings(self, embedder: Candidate, precision: str) -> Iterator[ServingPlan]:
         """All models on one kind of card, or the reranker on another."""
@@ -198,19 +202,25 @@ class Planner:
         """Replicas with a share of the time that a query may take."""
         card, most = self._cards[name]
         is_late = candidate.role == "late-interaction"
+        beside = self._beside(card) if candidate.role == "indexer" else None
+        if isinstance(beside, Rejection):
+            return self._kept(beside)
         found = fit(
             candidate,
             precision,
             card,
             self.profile,
+            beside=beside,
             pixels=self.workload.max_pixels,
             slots=slots,
             budgets=(self._late_budget if is_late else candidate.max_tokens,),
         )
-        made: Station | Rejection = found  # type: ignore[assignment]
-        if isinstance(found, Fit):
-            within_s = (self.workload.p95 - SEARCH_S) * share
-            made = station(self.workload, found, slots, most, within_s)
+        within_s = (self.workload.p95 - SEARCH_S) * share
+        made = (
+            station(self.workload, found, slots, most, within_s)
+            if isinstance(found, Fit)
+            else found
+        )
         if isinstance(made, Rejection) and slots > 1:
             return None  # a whole card may do; where it does not, that is the reason to tell
         return self._kept(made)

@@ -57,12 +57,15 @@ class _Need:
 
 def service_pods(plan: Plan, serving: ServingPlan) -> list[Pods]:
     """Those without a GPU first. Raises InvalidInput."""
-    if strange := {each.role for each in serving.replicas} - SCALED.keys():
-        raise InvalidInput(f"the service has no deployment for: {', '.join(sorted(strange))}")
+    if strange := {each.role for each in serving.replicas} - SCALED.keys() - {"indexer"}:
+        raise InvalidInput(
+            f"Quire deploys no {', '.join(sorted(strange))}: plan the cluster without it, and run "
+            "it on cards of its own"
+        )
     found = [_service_cpu_pods(plan, serving)]
     for kind, count in serving.gpus.items():
         replicas = [each for each in serving.replicas if each.gpu == kind]
-        scalings = [_scaling(plan, SCALED[each.role]) for each in replicas]
+        scalings = [_scaling_of(plan, each) for each in replicas]
         needs = [
             _Need(each.gpu_share, scaling.cpus, _process_bytes(each))
             for each, scaling in zip(replicas, scalings, strict=True)
@@ -105,7 +108,7 @@ def _gpu_pods(kind: str, count: int, needs: list[_Need], least_share: float) -> 
 
 def _service_cpu_pods(plan: Plan, serving: ServingPlan) -> Pods:
     """The router, the indexer, and the models that are on no GPU."""
-    on_gpu = {SCALED[each.role] for each in serving.replicas if each.gpu}
+    on_gpu = {SCALED.get(each.role) for each in serving.replicas if each.gpu}
     scalings = [_scaling(plan, name) for name in ("router", *SCALED.values()) if name not in on_gpu]
     cpus = max(SERVICE_POD_CPUS, *(math.ceil(each.cpus) for each in scalings))
     least = INDEXER_CPUS + sum(each.cpus * each.min_replicas for each in scalings)
@@ -132,6 +135,12 @@ def _process_bytes(replicas: Replicas) -> int:
 def _with_store(heap_bytes: float) -> int:
     """A pod's memory, in whole GiB."""
     return math.ceil(heap_bytes / HEAP_SHARE / GIB) * GIB
+
+
+def _scaling_of(plan: Plan, replicas: Replicas) -> Scaling:
+    if replicas.role == "indexer":  # its worker comes with a job, and waits for a card
+        return Scaling(min_replicas=0, max_replicas=replicas.count, cpus=WORKER_CPUS)
+    return _scaling(plan, SCALED[replicas.role])
 
 
 def _scaling(plan: Plan, name: str) -> Scaling:

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import ray
@@ -15,6 +16,7 @@ from cluster.settings import Settings, default_environment
 # Logical CPUs of our own Ray beyond the real ones: checking, splitting and writing mostly wait, and
 # a pipeline whose workers cannot all be placed would wait for ever.
 WAITING_STAGE_CPUS = 4
+GPU_LABEL = "quire.dev/gpu"  # of a node of Ray: the kind of its GPUs
 OBJECT_STORE_SHARE = 0.15  # of the machine's memory, for a Ray of our own
 OBJECT_STORE_MOST_BYTES = 4 * 2**30
 
@@ -80,6 +82,11 @@ def _silent_stderr() -> Iterator[None]:
 def is_running() -> bool:
     """Whether this process is connected to a Ray."""
     return bool(ray.is_initialized())
+
+
+def on_kind(kind: str) -> dict[str, Any]:
+    """Ray's option for work that only nodes with GPUs of this kind may do; none if it is ""."""
+    return {"label_selector": {GPU_LABEL: kind}} if kind else {}
 
 
 def cluster_gpus() -> float:

@@ -71,6 +71,9 @@ class DeviceScaling(Scaling):
         le=1,
         description="Share of a GPU's memory that a replica may take; by default all of it.",
     )
+    gpu_kind: str = Field(
+        "", description="Only on nodes of Ray whose label quire.dev/gpu is this; by default any."
+    )
 
     @property
     def threads(self) -> int:
@@ -158,6 +161,11 @@ class Settings(BaseSettings):
         le=1,
         description="Share of a GPU's memory that an embedding worker may take; by default all "
         "of it.",
+    )
+    gpu_kind: str = Field(
+        "",
+        description="Embedding workers only on nodes of Ray whose label quire.dev/gpu is this; by "
+        "default on any.",
     )
     render_workers: int = Field(0, ge=0, description="Rendering workers; 0: one a CPU core.")
     shard_pages: int = Field(8, ge=1, description="Pages in one unit of work.")

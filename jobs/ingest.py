@@ -23,6 +23,7 @@ from cluster.runtime import (
     cpu_cores,
     free_cpus,
     free_gpus,
+    on_kind,
     ray_session,
 )
 from cluster.schema import check_document_fields
@@ -192,6 +193,7 @@ def _pipeline(sources: list[str], job: Job) -> Any:
         batch_size=EMBED_PAGES,
         num_cpus=embed_cpus,
         num_gpus=settings.gpus_per_worker if on_gpu else None,
+        **on_kind(settings.gpu_kind),
     )
     # One writer: Milvus Lite asks for it, and one is far faster than the embedders.
     return stage(dataset, WritePages, job, workers=1, batch_size=WRITE_PAGES)

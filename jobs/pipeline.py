@@ -42,8 +42,9 @@ def stage(
     batch_size: int,
     num_cpus: float = WAITING_CPUS,
     num_gpus: float | None = None,
+    **options: Any,
 ) -> Any:
-    """Batches through `workers` workers, each a `kind(job)`."""
+    """Batches through `workers` workers, each a `kind(job)`; `options` are Ray's for an actor."""
     warnings.filterwarnings("ignore", message="`ray_remote_args_fn`")  # gone in Ray 2.64; no heir
     return dataset.map_batches(
         kind,
@@ -52,6 +53,7 @@ def stage(
         batch_size=batch_size,
         num_cpus=num_cpus,
         num_gpus=num_gpus,
+        **options,
         # Ray's own default is to restart for ever, even on work that kills every worker.
         ray_remote_args_fn=_bounded_restarts,
     )

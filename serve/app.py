@@ -10,7 +10,7 @@ from typing import Any
 from ray import serve
 
 from cluster.errors import InvalidInput
-from cluster.runtime import cluster_gpus, cluster_nodes, is_running
+from cluster.runtime import cluster_gpus, cluster_nodes, is_running, on_kind
 from cluster.settings import DeviceScaling, Scaling, Settings, load_settings
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
 from models.quality_model import load_card
@@ -114,9 +114,11 @@ def _check_shared(settings: Settings) -> None:
 
 def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu: bool) -> Any:
     gpus, most = 0.0, scaling.max_ongoing_requests * BEYOND
+    options: dict[str, Any] = {"num_cpus": scaling.cpus}
     if isinstance(scaling, DeviceScaling):
         gpus = scaling.gpus if scaling.gpus is not None else float(has_gpu)
         most = scaling.max_ongoing_requests
+        options |= on_kind(scaling.gpu_kind)
     deploy: Any = serve.deployment(
         name=name,
         max_ongoing_requests=most,
@@ -129,7 +131,7 @@ def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu:
             "upscale_delay_s": scaling.upscale_delay_s,
             "downscale_delay_s": scaling.downscale_delay_s,
         },
-        ray_actor_options={"num_cpus": scaling.cpus, "num_gpus": gpus},
+        ray_actor_options=options | {"num_gpus": gpus},
         # In an update the new replicas come first. On GPUs there may be no room for both.
         max_surge_percent=0 if gpus else 100,
         graceful_shutdown_timeout_s=settings.request_timeout_s + DRAIN_S,

@@ -20,6 +20,7 @@ from jobs.ingest import IngestRequest, run
 from jobs.progress import Counts
 from jobs.report import IngestReport
 from jobs.stages import names_only
+from models.registry import registry
 from serve.jobs import Job, JobRequest, Journal
 
 LOOK_S = 1.0  # between two looks for the lock, and for jobs that another replica wrote down
@@ -29,6 +30,26 @@ PROGRESS = ("documents", "documents_done", "pages", "pages_done", "failures")
 log = logging.getLogger("ray.serve")
 
 
+def beside_the_service(settings: Settings) -> Settings:
+    """Settings of an ingest that leaves the service its GPUs: one worker, like an embedder there.
+
+    As they are where the embedder has no share of a GPU that is set.
+    """
+    own = settings.embedder_replicas
+    if not own.gpus:
+        return settings
+    longest = registry.find(settings.model).max_tokens
+    return settings.model_copy(
+        update={
+            "workers": 1,
+            "gpus_per_worker": own.gpus,
+            "gpu_memory_fraction": own.memory_fraction,
+            "gpu_kind": own.gpu_kind,
+            "batch_tokens": min(settings.batch_tokens, max(longest, own.batch_tokens)),
+        }
+    )
+
+
 class IndexerDeployment:
     """Jobs by id; methods may be called at the same time.
 
@@ -36,7 +57,7 @@ class IndexerDeployment:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings = beside_the_service(settings)
         self._journal = Journal(settings.data_dir / "jobs")
         self._jobs: dict[str, Job] = {}
         self._has_jobs = False  # the lock is ours, and what was in the folder is in memory

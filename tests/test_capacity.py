@@ -204,9 +204,15 @@ def test_small_print_of_a_pool() -> None:
 
 def test_multi_vectors_take_memory_time_and_disk() -> None:
     late = registry_candidate("colpali-v1.3")
-    plain = best("1", gpus="L4:1", pages=1000)
+    plain = best("1", gpus="L4:1", pages=1000, precisions="bf16")
     outcome = planned(
-        replace(MODELS, late=late), gpus="L4:2", pages=1000, multi_vectors="int8", qps=1, rerank_k=0
+        replace(MODELS, late=late),
+        gpus="L4:2",
+        pages=1000,
+        multi_vectors="int8",
+        precisions="bf16",
+        qps=1,
+        rerank_k=0,
     )
     plan = outcome.plans[0]
     assert plan.ingest and plain.ingest and plan.serving

@@ -12,6 +12,7 @@ from ray.serve.schema import ServeDeploySchema
 from cluster.errors import InvalidInput
 from cluster.settings import load_settings
 from serve.app import application, build_app, emit_config, reserved_cpus
+from serve.indexer import beside_the_service
 from tests.serving import quire
 
 
@@ -28,7 +29,7 @@ def test_each_deployment_scales_by_its_own_settings() -> None:
     settings = load_settings(
         embedder_replicas={"min_replicas": 0, "max_replicas": 4, "gpus": 0.5, "cpus": 2},
         reranker_replicas={"max_replicas": 3, "target_ongoing_requests": 1, "downscale_delay_s": 9},
-        quality_replicas={"max_replicas": 2, "gpus": 0.25, "cpus": 0.5},
+        quality_replicas={"max_replicas": 2, "gpus": 0.25, "cpus": 0.5, "gpu_kind": "L4"},
     )
     found = deployments(application(settings, is_local=True))
     models = {"embedder", "reranker", "late_interaction", "quality"}
@@ -43,12 +44,23 @@ def test_each_deployment_scales_by_its_own_settings() -> None:
     quality = found["quality"]
     scaling = quality._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (0, 2)
-    assert quality.ray_actor_options == {"num_cpus": 0.5, "num_gpus": 0.25}
+    on_l4 = {"label_selector": {"quire.dev/gpu": "L4"}}
+    assert quality.ray_actor_options == {"num_cpus": 0.5, "num_gpus": 0.25, **on_l4}
     replicas = 4 * 2 + 3 * 2 + 2 * 0.5 + 1 + 1 + 0.5
     assert reserved_cpus(settings) == 2 * replicas  # an update has both
     assert settings.router.target_ongoing_requests == 64  # what is not named stays
     scaling = load_settings(router={"max_replicas": 3}).router
     assert (scaling.max_replicas, scaling.target_ongoing_requests) == (3, 64)
+
+
+def test_uploads_take_a_share_of_a_gpu_like_an_embedder() -> None:
+    own = {"gpus": 0.5, "memory_fraction": 0.4, "gpu_kind": "L4", "batch_tokens": 8192}
+    settings = load_settings(embedder_replicas=own, batch_tokens=32_768, workers=8)
+    found = beside_the_service(settings)
+    assert (found.workers, found.gpus_per_worker, found.gpu_kind) == (1, 0.5, "L4")
+    assert (found.gpu_memory_fraction, found.batch_tokens) == (0.4, 8192)
+    plain = load_settings(workers=8)
+    assert beside_the_service(plain) == plain
 
 
 def test_without_knowing_where_it_listens_the_application_asks_for_keys() -> None:
