@@ -49,7 +49,7 @@ def print_outcome(outcome: Outcome, console: Console, *, chosen: Plan | None, wh
     if chosen is not None:
         console.print(Group(*map(Text, notes(chosen))))
     elif not outcome.plans:
-        console.print("No plan: allow more cards, more time, other models or precisions.")
+        console.print("No plan: allow more cards, more time, fewer candidates, other models or precisions.")
 
 
 def to_markdown(outcome: Outcome, *, chosen: Plan | None, whole: bool) -> str:

@@ -207,7 +207,7 @@ def test_multi_vectors_take_memory_time_and_disk() -> None:
     plain = best("1", gpus="L4:1", pages=1000, precisions="bf16")
     outcome = planned(
         replace(MODELS, late=late),
-        gpus="L4:2",
+        gpus="L4:4",
         pages=1000,
         multi_vectors="int8",
         precisions="bf16",

@@ -18,7 +18,10 @@ from serve.web import build_http
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "docs" / "grafana" / "quire.json"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "serving.md", ROOT / "docs" / "architecture.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("serving.md", "operations.md", "architecture.md")),
+)
 SERVING = ROOT / "docs" / "serving.md"
 SCALED = (
     "router",
