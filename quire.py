@@ -424,14 +424,17 @@ def plan(
         print_outcome(outcome, console, chosen=chosen, whole=all_)
     if chosen is None:
         raise typer.Exit(1)
-    if out is not None:
-        out.write_text(chosen.to_yaml())
-    if emit is not None:
-        from cluster.manifests import write_manifests
+    try:
+        if out is not None:
+            out.write_text(chosen.to_yaml())
+        if chart is not None:
+            write_chart(outcome, chart)
+        if emit is not None:
+            from cluster.manifests import write_manifests
 
-        write_manifests(chosen, emit, image=image)
-    if chart is not None:
-        write_chart(outcome, chart)
+            write_manifests(chosen, emit, image=image)
+    except OSError as error:
+        raise InvalidInput(f"{error.filename} cannot be written: {error.strerror}") from error
 
 
 @command

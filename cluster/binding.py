@@ -4,11 +4,14 @@ import math
 from typing import Any
 
 from cluster.plan import IngestPlan, Replicas, ServingPlan
+from cluster.settings import Settings
 from cluster.workload import Candidate, Workload
 
 ROUTERS = 2
 ROUTER_QPS = 50  # of one router (benchmarks/serving.py), with room
 MODEL_CPUS = 2  # that Ray reserves for a replica: host threads that decode and tokenise
+LEAST_TARGET = 0.1
+LATE_BATCH_TOKENS = int(Settings.model_fields["late_interaction_batch_tokens"].default)
 SCALED = {
     "embedder": "embedder_replicas",
     "reranker": "reranker_replicas",
@@ -19,29 +22,38 @@ SCALED = {
 def settings_of(
     workload: Workload,
     embedder: Candidate,
+    late: Candidate | None,
     ingest: IngestPlan | None,
     serving: ServingPlan | None,
 ) -> dict[str, Any]:
     """Settings by name; nested ones hold only what is planned."""
     parts = [*(ingest.workers if ingest else ()), *(serving.replicas if serving else ())]
-    found: dict[str, Any] = {"model": embedder.name, "precision": parts[0].precision}
+    precision = parts[0].precision
+    found: dict[str, Any] = {"model": embedder.name, "precision": precision}
+    if precision in ("int8", "nf4"):
+        found["quantize_vision"] = False
     for name in ("max_pixels", "dimensions"):
         if value := getattr(workload, name):
             found[name] = value
-    if workload.multi_vectors != "off":
-        found["multi_vectors"] = workload.multi_vectors
-        if workload.late_interaction:
-            found["late_interaction"] = workload.late_interaction
+    if late is not None:
+        found |= {
+            "multi_vectors": workload.multi_vectors,
+            "late_interaction": late.name,
+            "late_interaction_batch_tokens": LATE_BATCH_TOKENS,
+            "tiles": 1,
+            "token_pooling": 1,
+        }
     if workload.quality == "on":
         found["quality"] = "on"
+    is_mixed = len(workload.gpus) != 1  # the pool: replicas could land on what is not meant
     if ingest:
-        found |= _of_ingest(ingest)
+        found |= _of_ingest(ingest, is_mixed)
     if serving:
-        found |= _of_serving(serving, workload)
+        found |= _of_serving(serving, workload, is_mixed)
     return found
 
 
-def _of_ingest(ingest: IngestPlan) -> dict[str, Any]:
+def _of_ingest(ingest: IngestPlan, is_mixed: bool) -> dict[str, Any]:
     workers = ingest.workers
     found: dict[str, Any] = {
         # One job has one budget: that of the smallest card.
@@ -52,18 +64,21 @@ def _of_ingest(ingest: IngestPlan) -> dict[str, Any]:
     if ingest.gpus:
         found["gpus_per_worker"] = max(each.gpu_share for each in workers)
         found["gpu_memory_fraction"] = min(each.memory_fraction for each in workers)
+    if is_mixed and len(ingest.gpus) == 1:
+        found["gpu_kind"] = next(iter(ingest.gpus))
     return found
 
 
-def _of_serving(serving: ServingPlan, workload: Workload) -> dict[str, Any]:
-    found: dict[str, Any] = {"rerank": "none"}
+def _of_serving(serving: ServingPlan, workload: Workload, is_mixed: bool) -> dict[str, Any]:
+    # What is not planned is asleep, and takes no GPU when it is woken.
+    found: dict[str, Any] = {"rerank": "none", "reranker_replicas": {"min_replicas": 0, "gpus": 0}}
     if serving.gpus:  # two, so that one may go
         most = max(ROUTERS, math.ceil(serving.qps / ROUTER_QPS))
         found["router"] = {"min_replicas": ROUTERS, "max_replicas": most}
     for each in serving.replicas:
         if each.role not in SCALED:
             continue  # room is kept: an indexer takes a share like the embedder's
-        found[SCALED[each.role]] = _scaling(each, len(serving.gpus) > 1)
+        found[SCALED[each.role]] = _scaling(each, is_mixed)
         if each.role == "reranker":
             found |= {
                 "rerank": "cross-encoder",
@@ -76,9 +91,14 @@ def _of_serving(serving: ServingPlan, workload: Workload) -> dict[str, Any]:
 
 
 def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
+    """All of the planned replicas, always: fewer would not keep the planned time.
+
+    Whoever lowers `min_replicas` finds the autoscaler's aim set to the planned load.
+    """
     found: dict[str, Any] = {
-        "min_replicas": math.ceil(replicas.count / 2),
+        "min_replicas": replicas.count,
         "max_replicas": replicas.count,
+        "target_ongoing_requests": max(LEAST_TARGET, round(replicas.busy, 2)),
         "cpus": MODEL_CPUS,
         "gpus": replicas.gpu_share,
     }
@@ -86,6 +106,6 @@ def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
         found["batch_tokens"] = replicas.batch_tokens
     if replicas.gpu:
         found["memory_fraction"] = replicas.memory_fraction
-    if is_mixed:
-        found["gpu_kind"] = replicas.gpu
+        if is_mixed:
+            found["gpu_kind"] = replicas.gpu
     return found

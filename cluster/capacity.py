@@ -6,22 +6,22 @@ share its arithmetic: each computes with the share of the card that it holds.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import TypeVar
 
+from cluster.binding import LATE_BATCH_TOKENS
 from cluster.calibration import Profile
 from cluster.choice import Choice, ranked
 from cluster.errors import InvalidInput
 from cluster.fit import Fit, Rejection, fit
 from cluster.formulas import EMBED_SHARES, SEARCH_S
-from cluster.hardware import Accelerator, accelerators
+from cluster.hardware import Accelerator
 from cluster.ingest_capacity import IngestCapacity
 from cluster.plan import IngestPlan, Plan, ServingPlan
 from cluster.serving_capacity import Station, serving_plan, station
-from cluster.settings import Settings
 from cluster.workload import Candidate, Workload
 
 Found = TypeVar("Found")
@@ -62,28 +62,25 @@ class Planner:
         """
         if not (self.workload.pages or self.workload.qps):
             raise InvalidInput("say what to plan for: --pages to ingest, --qps to serve, or both")
+        if self.workload.qps and self.workload.p95 <= SEARCH_S:
+            raise InvalidInput(f"p95 must be above {SEARCH_S} s: router and index take that long")
         choices = [
             choice
             for embedder in self.models.embedders
             for precision in self._precisions(embedder)
             if (choice := self._choice(embedder, precision)) is not None
         ]
-        return Outcome(tuple(ranked(choices)), tuple(dict.fromkeys(self._rejected)))
+        return Outcome(tuple(ranked(choices)), tuple(self._rejected.values()))
 
     @cached_property
-    def _rejected(self) -> list[Rejection]:
-        return []
-
-    @cached_property
-    def _late_budget(self) -> int:
-        return int(Settings.model_fields["late_interaction_batch_tokens"].default)
+    def _rejected(self) -> dict[tuple[str, str, str], Rejection]:
+        """By model, precision and card: the last reason, which is that of the largest share."""
+        return {}
 
     @cached_property
     def _cards(self) -> dict[str, tuple[Accelerator, int]]:
         """Kinds of cards, and how many of each may be used; all that can be rented by default."""
-        given = self.workload.accelerators() or {
-            name: (card, None) for name, card in accelerators().items() if not card.is_cpu
-        }
+        given = self.workload.accelerators()
         return {name: (card, count or MOST_CARDS) for name, (card, count) in given.items()}
 
     def _choice(self, embedder: Candidate, precision: str) -> Choice | None:
@@ -91,7 +88,9 @@ class Planner:
         ingests, servings = [], []
         if self.workload.pages and not (ingests := self._ingests(embedder, precision)):
             return None
-        if self.workload.qps and not (servings := list(self._servings(embedder, precision))):
+        if self.workload.qps:
+            servings = list(self._servings(embedder, precision))
+        if not ingests and not servings:
             return None
         cards = {name: card for name, (card, _) in self._cards.items()}
         return Choice(
@@ -104,7 +103,7 @@ class Planner:
             for card, most in self._cards.values()
             if (found := self._worker(embedder, precision, card)) is not None
         ]
-        return list(IngestCapacity(self.workload, tuple(fits), self.models.late).plans())
+        return list(IngestCapacity(self.workload, tuple(fits)).plans())
 
     def _worker(self, embedder: Candidate, precision: str, card: Accelerator) -> Fit | None:
         """One process of an ingest: the embedder, and the model of multi-vectors where wanted."""
@@ -120,29 +119,42 @@ class Planner:
         """The model of multi-vectors, which shares a process with the embedder of an ingest."""
         if (late := self.models.late) is None:
             return None
-        return fit(late, _wide(card), card, self.profile, budgets=(self._late_budget,))
+        return fit(late, _wide(card), card, self.profile, budgets=(LATE_BATCH_TOKENS,))
 
     def _servings(self, embedder: Candidate, precision: str) -> Iterator[ServingPlan]:
         """All models on one kind of card, or the reranker on another."""
         others = self._generator_stations
+        found, beyond = False, list[ServingPlan]()
         for split, name, slots in product(self._splits, self._cards, SLOTS):
             first = self._first_stations(embedder, precision, name, slots, split)
             if not first or others is None:
                 continue
             first += others
-            seconds = self._second_stations[split]
-            if not self._reranks:
-                yield from self._within_limits(first)
-            elif (name, slots) in seconds:
-                yield from self._within_limits([*first, seconds[name, slots]])
-            for (other, _), each in seconds.items():
-                if other != name:
-                    yield from self._within_limits([*first, each])
+            for stations in self._together(first, name, slots, split):
+                plan = serving_plan(self.workload, stations)
+                if all(count <= self._cards[kind][1] for kind, count in plan.gpus.items()):
+                    found = True
+                    yield plan
+                else:
+                    beyond.append(plan)
+        if beyond and not found:
+            least = min(beyond, key=lambda plan: (sum(plan.gpus.values()), plan.cost_per_hour))
+            kinds = " and ".join(f"{count} × {kind}" for kind, count in least.gpus.items())
+            why = f"all models of the service together need {kinds}, more than there are"
+            self._kept(Rejection(embedder.name, precision, next(iter(least.gpus)), why))
 
-    def _within_limits(self, stations: Iterable[Station]) -> Iterator[ServingPlan]:
-        plan = serving_plan(self.workload, stations)
-        if all(count <= self._cards[name][1] for name, count in plan.gpus.items()):
-            yield plan
+    def _together(
+        self, first: list[Station], name: str, slots: int, split: float
+    ) -> Iterator[list[Station]]:
+        """The stations of a service: with the reranker on the same kind of card, or on another."""
+        seconds = self._second_stations[split]
+        if not self._reranks:
+            yield first
+        elif (name, slots) in seconds:
+            yield [*first, seconds[name, slots]]
+        for (other, _), each in seconds.items():
+            if other != name:
+                yield [*first, each]
 
     def _first_stations(
         self, embedder: Candidate, precision: str, name: str, slots: int, split: float
@@ -213,7 +225,7 @@ class Planner:
             beside=beside,
             pixels=self.workload.max_pixels,
             slots=slots,
-            budgets=(self._late_budget if is_late else candidate.max_tokens,),
+            budgets=(LATE_BATCH_TOKENS if is_late else candidate.max_tokens,),
         )
         within_s = (self.workload.p95 - SEARCH_S) * share
         made = (
@@ -228,7 +240,7 @@ class Planner:
     def _kept(self, found: Found | Rejection) -> Found | None:
         """What was found; a rejection is noted."""
         if isinstance(found, Rejection):
-            self._rejected.append(found)
+            self._rejected[found.model, found.precision, found.gpu] = found
             return None
         return found
 

@@ -15,7 +15,7 @@ COMPUTED_ERROR, MEASURED_ERROR = 0.5, 0.15
 
 @dataclass(frozen=True)
 class Choice:
-    """`ingests` or `servings` are empty where the workload has none; never both."""
+    """`ingests` are empty where there are no pages, `servings` where no service is possible."""
 
     workload: Workload
     cards: Mapping[str, Accelerator]
@@ -35,13 +35,13 @@ class Choice:
         if len(ingests) < bool(self.ingests) or len(servings) < bool(self.servings):
             return None
         return self._plan(
-            min(ingests, key=lambda each: (self._late_h(each), each.cost), default=None),
+            min(ingests, key=self._ingest_rank, default=None),
             min(servings, key=_price, default=None),
         )
 
     def fastest(self) -> Plan | None:
         """The most pages a second, or the quickest answers, for the budget or with all cards."""
-        if self.workload.budget is None and not _all_counted(self.workload):
+        if self.workload.budget is None and not self.workload.is_counted:
             return None  # ever more cards would be ever faster
         money = math.inf if self.workload.budget is None else self.workload.budget
         if not self.ingests:
@@ -63,6 +63,9 @@ class Choice:
         """Memory of the largest card in a plan."""
         return max((self.cards[kind].memory_bytes for kind in plan.gpus), default=0)
 
+    def _ingest_rank(self, ingest: IngestPlan) -> tuple[float, float, float]:
+        return self._late_h(ingest), ingest.cost, ingest.hours
+
     def _late_h(self, ingest: IngestPlan) -> float:
         """Hours beyond the deadline."""
         deadline = self.workload.deadline
@@ -77,7 +80,7 @@ class Choice:
             ingest=ingest,
             serving=serving,
             storage=self._storage(),
-            settings=settings_of(self.workload, self.embedder, ingest, serving),
+            settings=settings_of(self.workload, self.embedder, self.late, ingest, serving),
             expected_error=MEASURED_ERROR if measured else COMPUTED_ERROR,
         )
         return replace(plan, misses=tuple(self._misses(plan)))
@@ -86,6 +89,11 @@ class Choice:
         if plan.ingest and self._late_h(plan.ingest):
             wanted = (self.workload.deadline or 0) / 3600
             yield f"the ingest takes {plan.ingest.hours:.1f} h, not {wanted:.1f}"
+        if self.workload.qps and not plan.serving:
+            yield (
+                f"no service of {self.workload.qps:g} queries a second within "
+                f"{self.workload.p95:g} s"
+            )
         if self.workload.budget is not None and plan.cost > self.workload.budget:
             yield f"it costs {plan.cost:,.0f}, not {self.workload.budget:,.0f}"
 
@@ -117,10 +125,6 @@ def ranked(choices: Sequence[Choice]) -> Iterator[Plan]:
         if plan is not None and plan not in seen:
             seen.append(plan)
             yield replace(plan, goals=tuple(goal for goal, best in winners.items() if best == plan))
-
-
-def _all_counted(workload: Workload) -> bool:
-    return bool(workload.gpus) and all(workload.gpus.values())
 
 
 def _price(serving: ServingPlan) -> tuple[float, float]:

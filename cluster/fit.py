@@ -8,7 +8,6 @@ from cluster.calibration import Profile
 from cluster.formulas import (
     ANSWERS_AT_ONCE,
     EFFICIENCY,
-    GIB,
     LAUNCH_S,
     PRECISIONS,
     SPEED,
@@ -16,6 +15,7 @@ from cluster.formulas import (
 )
 from cluster.hardware import Accelerator
 from cluster.plan import ReplicaMemory, Replicas
+from cluster.settings import GIB
 from cluster.workload import Candidate
 
 # Budgets to try, largest first. Each is at most twice the next: so more memory never means fewer
@@ -44,6 +44,7 @@ class Fit:
     memory: ReplicaMemory
     efficiency: float
     measured: bool
+    beside: "Fit | None" = None
 
     @property
     def flops_per_s(self) -> float:
@@ -113,7 +114,8 @@ def fit(
                 batch_tokens,
                 memory,
                 efficiency or EFFICIENCY * SPEED[precision],
-                efficiency is not None,
+                efficiency is not None and (beside is None or beside.measured),
+                beside,
             )
     reason = _why_not(candidate, precision, card, memory, slots)
     return Rejection(candidate.name, precision, card.name, reason)

@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass
 
 from cluster.plan import ReplicaMemory
+from cluster.settings import GIB, MIB
 from cluster.shapes import ModelShape
 
-MIB = 2**20
-GIB = 2**30
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 
 # Memory.
@@ -134,7 +133,7 @@ def replica_memory(
     patches = batch_tokens * shape.vision.merge**2
     vision = int(plain * vision_bytes(shape, patches, batch_tokens, item_bytes=item_bytes))
     language = int(plain * language_bytes(shape, batch_tokens, batch_tokens, item_bytes=item_bytes))
-    workspace = CUBLAS_BYTES + _quantisation_bytes(shape, precision, batch_tokens)
+    workspace = CUBLAS_BYTES + quantisation_bytes(shape, precision, batch_tokens)
     reserve = RESERVE_BYTES + int(RESERVE * max(vision, language))
     weights = weight_bytes(shape, precision)
     if cached_tokens:
@@ -149,7 +148,7 @@ def kv_bytes(shape: ModelShape, item_bytes: int = 2) -> int:
     return 2 * text.layers * text.kv_heads * text.head_dim * item_bytes
 
 
-def _quantisation_bytes(shape: ModelShape, precision: str, batch_tokens: int) -> int:
+def quantisation_bytes(shape: ModelShape, precision: str, batch_tokens: int) -> int:
     """What bitsandbytes holds in mid-forward: int8's int32 products, nf4's one wide matrix."""
     if precision == "int8":
         return 4 * shape.text.mlp * batch_tokens

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from cluster.errors import InvalidInput
+from cluster.settings import GIB
 
-GIB = 2**30
 SMI_TIMEOUT_S = 10
 CPU = "CPU"
 # Of one core, fp32: two 256-bit multiply-adds a cycle at about 3 GHz.
@@ -32,6 +31,7 @@ class Accelerator:
     bandwidth_gb_s: float
     price_per_hour: float
     pattern: str  # of the driver's name for it
+    cores: int = 0  # of a CPU
 
     @property
     def is_cpu(self) -> bool:
@@ -73,18 +73,7 @@ def this_cpu() -> Accelerator:
     """This machine without a GPU; it costs nothing more than it does already."""
     cores = len(psutil.Process().cpu_affinity() or [1])
     peak = cores * CORE_TFLOPS
-    return Accelerator(CPU, psutil.virtual_memory().total, peak, peak, 20.0, 0.0, "")
-
-
-def find_accelerator(name: str) -> Accelerator:
-    """The kind of a name, in any case. Raises InvalidInput."""
-    known = {each.upper(): card for each, card in accelerators().items()}
-    if name.upper() not in known:
-        raise InvalidInput(
-            f"no GPU is called {name!r}: choose from {', '.join(accelerators())}, or describe it "
-            "in a file (quire plan --workload FILE)"
-        )
-    return known[name.upper()]
+    return Accelerator(CPU, psutil.virtual_memory().total, peak, peak, 20.0, 0.0, "", cores)
 
 
 def kind_of(device: str) -> str:

@@ -1,13 +1,13 @@
 """The cards of an ingest: pages a second, hours and money of so many of one kind, or of a mix."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.fit import Fit
 from cluster.formulas import (
     CHUNK_TOKENS,
-    EFFICIENCY,
     SCALING,
     START_H,
     language_flops,
@@ -15,26 +15,25 @@ from cluster.formulas import (
     page_flops,
 )
 from cluster.plan import IngestPlan
-from cluster.workload import Candidate, Workload
+from cluster.workload import Workload
 
 
 @dataclass(frozen=True)
 class IngestCapacity:
-    """One embedder, and beside it the model of multi-vectors if any,, on the kinds it fits on.
+    """One embedder, and beside it the model of multi-vectors if any, on the kinds it fits on.
 
     `cards`: what fits with the most cards that may be used.
     """
 
     workload: Workload
     cards: tuple[tuple[Fit, int], ...]
-    late: Candidate | None = None
 
     def plans(self) -> Iterator[IngestPlan]:
         """What is worth a look: on each kind the fewest cards, enough of them, and the most."""
         for fit, most in self.cards:
             for count in sorted({1, self._enough(fit, most), self._affordable(fit, most), most}):
                 yield self.plan([(fit, count)])
-        if len(self.cards) > 1 and all(self.workload.gpus.values()):
+        if len(self.cards) > 1 and self.workload.is_counted:
             yield self.plan(self.cards)
 
     def plan(self, used: Sequence[tuple[Fit, int]]) -> IngestPlan:
@@ -61,32 +60,39 @@ class IngestCapacity:
 
     def pages_per_s(self, fit: Fit) -> float:
         """Pages of one card: their images, their text's chunks, their multi-vectors."""
-        candidate = fit.candidate
-        pixels = self.workload.max_pixels or candidate.max_pixels
-        flops = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
-        chunks = self.workload.rows_per_page - 1
-        flops += chunks * language_flops(candidate.shape, CHUNK_TOKENS)
+        candidate, workload = fit.candidate, self.workload
+        flops = page_flops(
+            candidate.shape, workload.page_pixels(candidate), candidate.prompt_tokens
+        )
+        flops += (workload.rows_per_page - 1) * language_flops(candidate.shape, CHUNK_TOKENS)
         seconds = flops / fit.flops_per_s
-        if (late := self.late) is not None:
-            peak = fit.card.tflops("bf16") * 1e12
-            seconds += page_flops(late.shape, late.max_pixels, 0) / (EFFICIENCY * peak)
+        if (late := fit.beside) is not None:
+            model = late.candidate
+            seconds += page_flops(model.shape, model.max_pixels, 0) / late.flops_per_s
+        if fit.card.is_cpu:  # which renders, too
+            seconds += page_cpu_s(workload.scanned, workload.quality == "on") / fit.card.cores
         return 1 / seconds
 
     def _enough(self, fit: Fit, most: int) -> int:
         """The fewest cards that meet the deadline; all where none do."""
-        if self.workload.deadline is None:
+        deadline = self.workload.deadline
+        if deadline is None:
             return 1
-        counts = range(1, most + 1)
-        enough = (n for n in counts if self.plan([(fit, n)]).hours * 3600 <= self.workload.deadline)
-        return next(enough, most)
+
+        def in_time(count: int) -> bool:
+            return self.plan([(fit, count)]).hours * 3600 <= deadline
+
+        return 1 + bisect_left(range(1, most), True, key=in_time)
 
     def _affordable(self, fit: Fit, most: int) -> int:
         """The most cards within the budget; one where even that is too much."""
-        if self.workload.budget is None:
+        budget = self.workload.budget
+        if budget is None:
             return 1
-        counts = range(most, 0, -1)
-        cheap = (n for n in counts if self.plan([(fit, n)]).cost <= self.workload.budget)
-        return next(cheap, 1)
+        paid = bisect_right(
+            range(1, most + 1), budget, key=lambda count: self.plan([(fit, count)]).cost
+        )
+        return max(1, paid)
 
 
 def _scaled(count: int) -> float:

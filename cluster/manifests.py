@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from cluster.errors import InvalidInput
-from cluster.plan import Plan, Storage
+from cluster.plan import IngestPlan, Plan, Storage
 from cluster.pods import Pods, ingest_pods, least_pods, service_pods
 from cluster.settings import GIB, Settings
 
 BASE = Path(__file__).resolve().parent.parent / "k8s"
 COPIED = ("base", "components", "grafana", "secrets")
-IMAGE = "quire:0.1.0"
+IMAGE = f"quire:{version('quire')}"
 LEDGER = ".written-by-quire.json"  # path → sha256 of everything in the folder that is ours
 HEADER = (
     "# Written by `quire plan --emit`, which may write it anew. Put changes of your own into a\n"
@@ -36,6 +37,7 @@ INGEST_SETTINGS = (
     "render_workers",
     "gpus_per_worker",
     "gpu_memory_fraction",
+    "gpu_kind",
 )
 DELETE = {"$patch": "delete", "apiVersion": "any", "kind": "Any", "metadata": {"name": "any"}}
 STANDALONE_BYTES = 64 * GIB  # of Milvus in one process; beyond it is a cluster
@@ -76,7 +78,7 @@ def manifests(plan: Plan, image: str) -> dict[str, str]:
     files |= _service_files(plan)
     files["milvus.yaml"] = _yaml(_milvus(plan.storage))
     if plan.ingest:
-        files["ingest/kustomization.yaml"] = _yaml(_ingest_kustomization(plan))
+        files["ingest/kustomization.yaml"] = _yaml(_ingest_kustomization(plan, plan.ingest))
     return files
 
 
@@ -107,12 +109,11 @@ def _service_files(plan: Plan) -> dict[str, str]:
     return files
 
 
-def _ingest_kustomization(plan: Plan) -> dict[str, Any]:
-    assert plan.ingest  # noqa: S101 — for mypy; the caller has looked
+def _ingest_kustomization(plan: Plan, ingest: IngestPlan) -> dict[str, Any]:
     own = {name: plan.settings[name] for name in INGEST_SETTINGS if name in plan.settings}
     environment = f"{JOB}/headGroupSpec/template/spec/containers/0/env/-"
     patch = [
-        *_group_patch(f"{JOB}/workerGroupSpecs", ingest_pods(plan, plan.ingest)),
+        *_group_patch(f"{JOB}/workerGroupSpecs", ingest_pods(plan, ingest)),
         *(
             {"op": "add", "path": environment, "value": {"name": name, "value": value}}
             for name, value in _variables(own).items()
@@ -270,7 +271,7 @@ def _milvus(storage: Storage) -> dict[str, Any]:
 def _volumes(plan: Plan) -> list[dict[str, Any]]:
     parts = [*(plan.ingest.workers if plan.ingest else ())]
     parts += plan.serving.replicas if plan.serving else ()
-    weights = {each.model: each.memory.weights for each in parts if each.memory}
+    weights = {each.model: each.memory.weights for each in parts}
     sizes = {
         "quire-shared": plan.storage.page_files_bytes,
         "quire-models": 2 * sum(weights.values()),  # a checkpoint is wider than what was quantised

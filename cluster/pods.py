@@ -9,14 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.binding import SCALED
 from cluster.errors import InvalidInput
 from cluster.plan import IngestPlan, Plan, Replicas, ServingPlan
 from cluster.settings import GIB, Scaling, Settings
 
-SCALED = {"embedder": "embedder_replicas", "reranker": "reranker_replicas"} | {
-    "late-interaction": "late_interaction_replicas",
-    "quality": "quality_replicas",
-}
+DEPLOYED = SCALED | {"quality": "quality_replicas"}
 INDEXER_CPUS = 0.5
 UPLOAD_CPUS = 4  # to check, render and write uploads while the service runs
 SERVICE_POD_CPUS = 4
@@ -57,7 +55,7 @@ class _Need:
 
 def service_pods(plan: Plan, serving: ServingPlan) -> list[Pods]:
     """Those without a GPU first. Raises InvalidInput."""
-    if strange := {each.role for each in serving.replicas} - SCALED.keys() - {"indexer"}:
+    if strange := {each.role for each in serving.replicas} - DEPLOYED.keys() - {"indexer"}:
         raise InvalidInput(
             f"Quire deploys no {', '.join(sorted(strange))}: plan the cluster without it, and run "
             "it on cards of its own"
@@ -108,8 +106,10 @@ def _gpu_pods(kind: str, count: int, needs: list[_Need], least_share: float) -> 
 
 def _service_cpu_pods(plan: Plan, serving: ServingPlan) -> Pods:
     """The router, the indexer, and the models that are on no GPU."""
-    on_gpu = {SCALED.get(each.role) for each in serving.replicas if each.gpu}
-    scalings = [_scaling(plan, name) for name in ("router", *SCALED.values()) if name not in on_gpu]
+    on_gpu = {DEPLOYED.get(each.role) for each in serving.replicas if each.gpu}
+    scalings = [
+        _scaling(plan, name) for name in ("router", *DEPLOYED.values()) if name not in on_gpu
+    ]
     cpus = max(SERVICE_POD_CPUS, *(math.ceil(each.cpus) for each in scalings))
     least = INDEXER_CPUS + sum(each.cpus * each.min_replicas for each in scalings)
     most = INDEXER_CPUS + sum(each.cpus * each.max_replicas for each in scalings)
@@ -129,7 +129,7 @@ def _render_pods(plan: Plan, ingest: IngestPlan) -> Pods:
 
 
 def _process_bytes(replicas: Replicas) -> int:
-    return PROCESS_BYTES + (replicas.memory.weights if replicas.memory else 0)
+    return PROCESS_BYTES + replicas.memory.weights
 
 
 def _with_store(heap_bytes: float) -> int:
@@ -138,9 +138,9 @@ def _with_store(heap_bytes: float) -> int:
 
 
 def _scaling_of(plan: Plan, replicas: Replicas) -> Scaling:
-    if replicas.role == "indexer":  # its worker comes with a job, and waits for a card
-        return Scaling(min_replicas=0, max_replicas=replicas.count, cpus=WORKER_CPUS)
-    return _scaling(plan, SCALED[replicas.role])
+    if replicas.role == "indexer":  # its worker comes with a job, and its share must be there
+        return Scaling(min_replicas=1, max_replicas=replicas.count, cpus=WORKER_CPUS)
+    return _scaling(plan, DEPLOYED[replicas.role])
 
 
 def _scaling(plan: Plan, name: str) -> Scaling:

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,11 +12,13 @@ import psutil
 import ray
 
 from cluster.errors import InvalidInput
+from cluster.hardware import detect_gpus
 from cluster.settings import Settings, default_environment
 
 # Logical CPUs of our own Ray beyond the real ones: checking, splitting and writing mostly wait, and
 # a pipeline whose workers cannot all be placed would wait for ever.
 WAITING_STAGE_CPUS = 4
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 GPU_LABEL = "quire.dev/gpu"  # of a node of Ray: the kind of its GPUs
 OBJECT_STORE_SHARE = 0.15  # of the machine's memory, for a Ray of our own
 OBJECT_STORE_MOST_BYTES = 4 * 2**30
@@ -63,7 +66,14 @@ def _init(settings: Settings, extra_cpus: float) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
+        labels=_own_labels(),
     )
+
+
+def _own_labels() -> dict[str, str]:
+    """The kind of this machine's GPUs, where they are of one kind."""
+    kinds = list(detect_gpus())
+    return {GPU_LABEL: kinds[0]} if len(kinds) == 1 and LABEL.fullmatch(kinds[0]) else {}
 
 
 @contextmanager
@@ -92,6 +102,13 @@ def on_kind(kind: str) -> dict[str, Any]:
 def cluster_gpus() -> float:
     """GPUs that Ray has."""
     return float(ray.cluster_resources().get("GPU", 0))
+
+
+def gpus_of(kind: str) -> float:
+    """GPUs on nodes that have this kind as their label."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    labelled = [node for node in nodes if node.get("Labels", {}).get(GPU_LABEL) == kind]
+    return sum(float(node["Resources"].get("GPU", 0)) for node in labelled)
 
 
 def free_gpus() -> float:

@@ -57,7 +57,7 @@ def station(
             p95_s = slow_s + queue.wait_quantile_s(TAIL)
             if p95_s <= within_s:
                 return Station(fit, slots, queue, p95_s)
-        why = f"{workload.qps:g} queries a second need more than {most} of them"
+        why = f"{workload.qps:g} queries a second need more than {most} × {fit.card.name}"
     else:
         why = f"of {workload.p95:g} s {_short(within_s)} are left for it"
     place = fit.card.name if slots == 1 else f"1/{slots} of the {fit.card.name}"
@@ -76,7 +76,7 @@ def _short(seconds: float) -> str:
 def _seconds(workload: Workload, fit: Fit, slots: int) -> tuple[float, float, str]:
     """A request's mean time, that of the slow ones, and what it is."""
     candidate = fit.candidate
-    pixels = min(workload.max_pixels or candidate.max_pixels, candidate.max_pixels)
+    pixels = workload.page_pixels(candidate)
     page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)
     image_s = fit.seconds(page, slots)
     words_s = fit.seconds(language_flops(candidate.shape, QUERY_TOKENS), slots)

@@ -11,8 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cluster.errors import InvalidInput
 from cluster.formulas import PRECISIONS, PROMPT_TOKENS, TOKEN_CHARS
-from cluster.hardware import GIB, Accelerator, find_accelerator
+from cluster.hardware import Accelerator, accelerators
 from cluster.plan import Role
+from cluster.settings import GIB
 from cluster.shapes import ModelShape
 
 UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
@@ -55,6 +56,8 @@ def names_of(value: object) -> object:
 
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
+Count = Annotated[int, Field(ge=1, le=10_000)]
+CardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$")]
 Seconds = Annotated[float, BeforeValidator(seconds_of), Field(gt=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(names_of)]
 Numbers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(names_of)]
@@ -78,8 +81,8 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gpus: Annotated[dict[str, Annotated[int, Field(ge=1)] | None], BeforeValidator(counts_of)] = (
-        Field({}, description="GPUs at hand, as L4:8,H100:2; without a number as many as needed.")
+    gpus: Annotated[dict[str, Count | None], BeforeValidator(counts_of)] = Field(
+        {}, description="GPUs at hand, as L4:8,H100:2; without a number as many as needed."
     )
     pages: int = Field(0, ge=0, description="Pages to ingest.")
     deadline: Seconds | None = Field(None, description="The ingest must be done within (24h).")
@@ -112,9 +115,9 @@ class Workload(BaseModel):
     generator: Literal["", "2b", "8b"] = Field(
         "", description="Keep room for a generator of this size that answers from pages."
     )
-    answers: float = Field(1.0, ge=0, le=1, description="Share of the queries it answers.")
-    models: Names = Field((), description="Embedders to choose from; by default Qwen's 2B.")
-    rerankers: Names = Field((), description="Rerankers to choose from; by default Qwen's 2B.")
+    answers: float = Field(1.0, gt=0, le=1, description="Share of the queries it answers.")
+    models: Names = Field((), description="Embedders to choose from; by default Qwen's.")
+    rerankers: Names = Field((), description="Rerankers to choose from; by default Qwen's.")
     late_interaction: str = Field("", description="The model of multi-vectors.")
     precisions: Precisions = Field(
         ("bf16", "int8", "nf4", "fp32"),
@@ -124,12 +127,39 @@ class Workload(BaseModel):
     prices: Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(prices_of)] = Field(
         {}, description="Money a GPU and hour, as L4=0.8,H100=3.9."
     )
-    cards: dict[str, Card] = Field({}, description="Kinds of GPU that the table lacks (YAML).")
+    cards: dict[CardName, Card] = Field({}, description="Kinds of GPU that the table lacks (YAML).")
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the number of every card is known: then all of them can be used at once."""
+        return bool(self.gpus) and all(self.gpus.values())
 
     def accelerators(self) -> dict[str, tuple[Accelerator, int | None]]:
-        """The kinds of `gpus` with their numbers and these prices. Raises InvalidInput."""
-        own = {
-            name: Accelerator(
+        """Kinds with their numbers and these prices: those of `gpus`, or all that can be rented.
+
+        Raises InvalidInput.
+        """
+        known = {card.name.upper(): card for card in self._known()}
+        strange = [name for name in (*self.gpus, *self.prices) if name.upper() not in known]
+        if strange:
+            names = ", ".join(card.name for card in known.values())
+            raise InvalidInput(
+                f"no GPU is called {strange[0]!r}: choose from {names}, or describe it under "
+                "`cards` in a YAML file (--workload FILE)"
+            )
+        for name, price in self.prices.items():
+            known[name.upper()] = replace(known[name.upper()], price_per_hour=price)
+        if not self.gpus:
+            return {card.name: (card, None) for card in known.values() if not card.is_cpu}
+        found = [(known[name.upper()], count) for name, count in self.gpus.items()]
+        if any(card.is_cpu for card, _ in found) and (len(found) > 1 or (found[0][1] or 1) > 1):
+            raise InvalidInput("CPU is this machine, once and alone: plan GPUs apart from it")
+        return {card.name: (card, 1 if card.is_cpu else count) for card, count in found}
+
+    def _known(self) -> list[Accelerator]:
+        """The table, with cards of one's own in it."""
+        own = [
+            Accelerator(
                 name,
                 int(card.memory_gib * GIB),
                 card.bf16_tflops,
@@ -139,15 +169,15 @@ class Workload(BaseModel):
                 "",
             )
             for name, card in self.cards.items()
-        }
-        prices = {name.upper(): price for name, price in self.prices.items()}
-        found = {}
-        for name, count in self.gpus.items():
-            card = own.get(name) or find_accelerator(name)
-            if (price := prices.pop(card.name.upper(), None)) is not None:
-                card = replace(card, price_per_hour=price)
-            found[card.name] = (card, count)
-        return found
+        ]
+        return [*accelerators().values(), *own]
+
+    def page_pixels(self, candidate: "Candidate") -> int:
+        """Pixels of a page for a model: as asked of an embedder, and within its longest input."""
+        own = candidate.role in ("embedder", "indexer")
+        wanted = self.max_pixels if own and self.max_pixels else candidate.max_pixels
+        room = candidate.max_tokens - candidate.prompt_tokens
+        return min(wanted, room * candidate.shape.vision.token_px**2)
 
 
 def load_workload(file: Path | None, **flags: object) -> Workload:

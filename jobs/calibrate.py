@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict
 from cluster.calibration import Measurement, Profile, load_profile
 from cluster.errors import InvalidInput, OutOfMemory
 from cluster.fit import BATCH_TOKENS
-from cluster.formulas import GIB, language_bytes, page_flops, vision_bytes
+from cluster.formulas import language_bytes, page_flops, quantisation_bytes, vision_bytes
 from cluster.hardware import CPU, accelerators, kind_of
+from cluster.settings import GIB
 from cluster.workload import Numbers, Precision, Precisions
 from models.embedder import Qwen3VLEmbedder
 from models.images import grid_size
@@ -151,11 +152,14 @@ def _measure(
     visual = len(page.visual_index)
     work = page_flops(shape, visual * shape.vision.token_px**2, page.tokens - visual)
     size = min(in_batch, len(items))
-    computed = max(
-        vision_bytes(shape, size * visual * shape.vision.merge**2, size * page.tokens),
-        language_bytes(shape, size * visual, size * page.tokens),
-    )
     precision = embedder.fingerprint.precision
+    wide, patches = 4 if precision == "fp32" else 2, visual * shape.vision.merge**2
+    computed = max(
+        vision_bytes(shape, size * patches, size * page.tokens, item_bytes=wide),
+        language_bytes(shape, size * visual, size * page.tokens, item_bytes=wide),
+    )
+    # What bitsandbytes holds beside is a part of its own in the formula.
+    held = peak - base - quantisation_bytes(shape, precision, size * page.tokens)
     return Measurement(
         gpu=kind,
         model=shape.size,
@@ -165,7 +169,7 @@ def _measure(
         pages_per_s=pages_per_s,
         peak_bytes=peak,
         efficiency=pages_per_s * work / (accelerators()[kind].tflops(precision) * 1e12),
-        memory_ratio=(peak - base) / computed if peak else 0.0,
+        memory_ratio=max(0, held) / computed if peak else 0.0,
     )
 
 

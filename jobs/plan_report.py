@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.capacity import Outcome
+from cluster.choice import COMPUTED_ERROR
 from cluster.fit import Rejection, gib
-from cluster.formulas import GIB
 from cluster.plan import MONTH_H, Plan, Replicas
+from cluster.settings import GIB
 
 MOST_PLANS = 8
 MOST_REASONS = 10
@@ -26,7 +27,7 @@ REPLICA_ROWS = (
     "", "model", "precision", "GPU", "replicas", "share of a GPU", "memory fraction",
     "fit on one GPU",
     "batch tokens", "weights, GiB", "CUDA context", "vision peak", "language peak", "workspace",
-    "KV cache", "reserve", "in all, GiB", "pages or queries/s", "busy", "speed is",
+    "KV cache", "reserve", "in all, GiB", "requests/s", "busy", "speed is",
 )  # fmt: skip
 REASON_COLUMNS = ("model", "GPU", "why not")
 WORDS = {*REASON_COLUMNS, "", "best as", "embedder", "ingest on", "serve on"}
@@ -49,7 +50,9 @@ def print_outcome(outcome: Outcome, console: Console, *, chosen: Plan | None, wh
     if chosen is not None:
         console.print(Group(*map(Text, notes(chosen))))
     elif not outcome.plans:
-        console.print("No plan: allow more cards, more time, fewer candidates, other models or precisions.")
+        console.print(
+            "No plan: allow more cards, more time, fewer candidates, other models or precisions."
+        )
 
 
 def to_markdown(outcome: Outcome, *, chosen: Plan | None, whole: bool) -> str:
@@ -83,7 +86,7 @@ def _tables(
 
 def plan_row(number: int, plan: Plan) -> tuple[str, ...]:
     ingest, serving = plan.ingest, plan.serving
-    goals = ", ".join(plan.goals) + (" (misses)" if plan.misses else "")
+    goals = ", ".join([*plan.goals, *(["misses"] if plan.misses else [])])
     row = [str(number), goals, f"{short(plan.model)} {plan.precision}"]
     if ingest:
         cost = f"{ingest.cost:,.2f}"
@@ -132,10 +135,9 @@ def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
 
 
 def _reasons(rejected: Sequence[Rejection], whole: bool) -> tuple[str, tuple[str, ...], Rows]:
-    """All of them, or those of the preferred precision, once for each model and card."""
-    preferred = [each for each in rejected if each.precision == PREFERRED]
-    once = {(each.gpu, each.model): each for each in reversed(preferred or rejected)}
-    shown = rejected if whole else sorted(once.values(), key=rejected.index)[:MOST_REASONS]
+    """All of them, or those of the preferred precision."""
+    preferred = [each for each in rejected if each.precision == PREFERRED] or rejected
+    shown = rejected if whole else preferred[:MOST_REASONS]
     left = len(rejected) - len(shown)
     title = "What does not do" + (f" ({left} more with --all)" if left else "")
     return title, REASON_COLUMNS, [reason_row(each) for each in shown]
@@ -151,7 +153,9 @@ def notes(plan: Plan) -> list[str]:
         )
     if plan.serving:
         month = plan.serving.cost_per_hour * MONTH_H
-        lines.append(f"serving: {month:,.0f} a month of {MONTH_H} h")
+        lines.append(
+            f"serving: {month:,.0f} a month of {MONTH_H} h; with the ingest {plan.cost:,.0f}"
+        )
     if storage.pages:
         lines.append(
             f"storage: {storage.rows:,} rows; Milvus {gib(storage.milvus_memory_bytes)} GiB of "
@@ -162,7 +166,7 @@ def notes(plan: Plan) -> list[str]:
         f"times and prices: expect ±{plan.expected_error:.0%}; "
         + (
             "measured by `quire calibrate`"
-            if plan.expected_error < 0.5
+            if plan.expected_error < COMPUTED_ERROR
             else "computed, not measured: `quire calibrate` on the card makes them better"
         )
     )
@@ -209,7 +213,7 @@ def write_chart(outcome: Outcome, file: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
     _draw_plans(left, plans)
     _draw_memory(right, plans[0])
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=120, format="png")
     plt.close(figure)
 
 

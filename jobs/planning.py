@@ -11,6 +11,7 @@ from cluster.hardware import CPU, detect_gpus
 from cluster.plan import Plan
 from cluster.settings import Settings
 from cluster.workload import Candidate, Workload
+from models.options import check_page_input
 from models.registry import ModelSpec, registry
 
 # Quire loads late interaction unquantised.
@@ -35,10 +36,12 @@ def choose(outcome: Outcome, goal: str) -> Plan:
     if goal.isdigit() and 1 <= int(goal) <= len(outcome.plans):
         return outcome.plans[int(goal) - 1]
     for plan in outcome.plans:
-        if any(each.startswith(goal) for each in plan.goals):
+        if goal and any(each.startswith(goal) for each in plan.goals):
             return plan
+    known = ", ".join(dict.fromkeys(each for plan in outcome.plans for each in plan.goals))
+    hint = "" if "fastest" in known else "; fastest is known with numbers in --gpus, or a --budget"
     raise InvalidInput(
-        f"there is no plan {goal!r}: choose cheapest, fastest, smallest, or a number of the table"
+        f"there is no plan {goal!r}: choose {known}, or a number up to {len(outcome.plans)}{hint}"
     )
 
 
@@ -49,19 +52,25 @@ def _with_cards(workload: Workload) -> Workload:
 
 
 def models_for(settings: Settings, workload: Workload) -> Models:
-    """The named models, or those that suit the cards. Raises ModelUnavailable."""
-    on_cpu = bool(workload.gpus) and set(map(str.upper, workload.gpus)) == {CPU}
-    embedders = workload.models or _shipped("embedder", settings.model, on_cpu)
-    rerankers = workload.rerankers or _shipped("reranker", settings.reranker, on_cpu)
+    """The named models, or those that suit the cards. Raises ModelUnavailable or InvalidInput."""
+    on_cpu = set(map(str.upper, workload.gpus)) == {CPU}
+    embedders = workload.models or _usual("embedder", settings.model, on_cpu)
+    rerankers = workload.rerankers or _usual("reranker", settings.reranker, on_cpu)
     late = None
     if workload.multi_vectors != "off":
-        spec = registry.find(
-            workload.late_interaction or settings.late_interaction, "late-interaction"
-        )
+        usual = _usual("late-interaction", settings.late_interaction, on_cpu)
+        spec = registry.find(workload.late_interaction or usual[0], "late-interaction")
         late = replace(_candidate(spec), precisions=LATE_PRECISIONS)
+    specs = [registry.find(name) for name in embedders]
+    for spec in specs:
+        check_page_input(spec, workload.max_pixels, workload.dimensions)
+    specs += [registry.find(name, "reranker") for name in rerankers]
+    candidates = [_candidate(spec) for spec in specs]
+    if on_cpu:
+        candidates = [replace(each, precisions=("fp32",)) for each in candidates]
     return Models(
-        tuple(_candidate(registry.find(name)) for name in embedders),
-        tuple(_candidate(registry.find(name, "reranker")) for name in rerankers),
+        tuple(each for each in candidates if each.role == "embedder"),
+        tuple(each for each in candidates if each.role == "reranker"),
         late,
         _generator(workload.generator) if workload.generator else None,
     )
@@ -75,7 +84,7 @@ def _generator(size: str) -> Candidate:
     return replace(_candidate(spec), name=name, role="generator", max_tokens=longest)
 
 
-def _shipped(kind: str, own: str, on_cpu: bool) -> tuple[str, ...]:
+def _usual(kind: str, own: str, on_cpu: bool) -> tuple[str, ...]:
     """On CPUs what the settings say; on GPUs those that are too large to ship with Quire."""
     if on_cpu:
         return (own,)

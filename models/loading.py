@@ -12,6 +12,7 @@ from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from cluster.errors import ModelUnavailable, OutOfMemory
+from models.memory import refusal_of
 from models.options import Precision
 from models.registry import ModelSpec
 
@@ -90,10 +91,11 @@ def load_weights(
         )
     except (OSError, SafetensorError) as error:
         raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
         raise OutOfMemory(
             f"the checkpoint in {folder} does not fit into the GPU memory that it may take: give "
-            f"it a larger share or precision int8, or let `quire plan` choose ({error})"
+            "it a larger share or precision int8, or let `quire plan` choose "
+            f"({refusal_of(error)})"
         ) from error
     missing = [name for name in found["missing_keys"] if name not in may_lack]
     if lacking := [*missing, *found["mismatched_keys"]]:

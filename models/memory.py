@@ -10,6 +10,7 @@ from cluster.errors import OutOfMemory
 from models.batching import plan_batches
 
 log = logging.getLogger(__name__)
+REFUSALS = ("out of memory", "ALLOC_FAILED")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -21,6 +22,17 @@ def limit_gpu_memory(fraction: float | None) -> None:
     """
     if fraction is not None and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(fraction)
+
+
+def refusal_of(error: RuntimeError) -> str:
+    """What a lack of memory says; raises what is none.
+
+    torch has a type for its own allocator's refusals; libraries' are RuntimeErrors by their text.
+    """
+    words = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or any(each in words for each in REFUSALS):
+        return words
+    raise error
 
 
 class TokenBudget:
@@ -52,8 +64,8 @@ class TokenBudget:
                     made = compute([items[index] for index in batch])
                     results.update(zip(batch, made, strict=True))
                 return [results[index] for index in range(len(items))]
-            except torch.OutOfMemoryError as error:
-                refusal = str(error)
+            except RuntimeError as error:
+                refusal = refusal_of(error)
             # Not before here: the error holds the tensors of the batch that failed.
             self._refused()
             self._halve(refusal)
@@ -62,8 +74,8 @@ class TokenBudget:
         """What cannot be split. Raises OutOfMemory."""
         try:
             return compute()
-        except torch.OutOfMemoryError as error:
-            refusal = str(error)
+        except RuntimeError as error:
+            refusal = refusal_of(error)
         self._refused()
         raise self._error(refusal)
 

@@ -40,8 +40,7 @@ class EmbedderOptions:
             raise InvalidInput(
                 f"batch_tokens must be at least {spec.max_tokens}, the longest input of {spec.name}"
             )
-        if 0 < settings.max_pixels < spec.min_pixels:
-            raise InvalidInput(f"max_pixels must be at least {spec.min_pixels}")
+        check_page_input(spec, settings.max_pixels, settings.dimensions)
         return cls(
             model=_portable(settings.model, spec),
             precision=_resolve(settings.precision, has_gpu),
@@ -63,10 +62,7 @@ class EmbedderOptions:
     def fingerprint(self, precision: Precision) -> Fingerprint:
         """Everything that changes a vector. Raises ModelUnavailable or InvalidInput."""
         spec = registry.find(self.model)
-        if self.dimensions > spec.dimension:
-            raise InvalidInput(
-                f"{spec.name} has {spec.dimension} dimensions: it cannot give {self.dimensions}"
-            )
+        check_page_input(spec, self.max_pixels, self.dimensions)
         with_vision = self.quantize_vision and precision in ("int8", "nf4")
         return Fingerprint(
             model=spec.name,
@@ -122,6 +118,16 @@ class LateInteractionOptions:
         return cls(
             model=_portable(settings.late_interaction, spec),
             batch_tokens=settings.late_interaction_batch_tokens,
+        )
+
+
+def check_page_input(spec: ModelSpec, max_pixels: int, dimensions: int) -> None:
+    """Raise InvalidInput where a model cannot take so few pixels or give so many dimensions."""
+    if 0 < max_pixels < spec.min_pixels:
+        raise InvalidInput(f"max_pixels must be at least {spec.min_pixels}")
+    if dimensions > spec.dimension:
+        raise InvalidInput(
+            f"{spec.name} has {spec.dimension} dimensions: it cannot give {dimensions}"
         )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from models.evidence_finder import MethodAsked
 from serve.router import parse_page_id
-from serve.schemas import EvidenceBody, Tenant
+from serve.schemas import MOST_URL_CHARS, EvidenceBody, Tenant
 from serve.service import Deadline, Searcher, Serving, drawn
 
 routes = APIRouter(tags=["search"])
@@ -21,7 +21,9 @@ async def evidence(
     service: Serving,
     caller: Searcher,
     deadline: Deadline,
-    q: Annotated[str, Query(min_length=1, max_length=2000, description="What was asked for.")],
+    q: Annotated[
+        str, Query(min_length=1, max_length=MOST_URL_CHARS, description="What was asked for.")
+    ],
     tenant: Tenant | None = None,
     method: Annotated[
         MethodAsked, Query(description="auto: matched words, else a map of similarity.")

@@ -13,6 +13,7 @@ from models.registry import Kind
 
 RETRY_S = "2"  # when to ask again a service that is not ready
 MOST_TEXT_CHARS = 32_768
+MOST_URL_CHARS = 800  # up to 12 bytes each in a URL; HAProxy refuses heads of requests over 15 KiB
 MOST_PAGES = 1000
 MOST_CANDIDATES = 200
 Tenant = Annotated[str, Field(max_length=256)]

@@ -15,7 +15,14 @@ from cluster.settings import Settings
 from cluster.snippets import matches, snippet
 from serve.images import checked_image, image_bytes, narrowed
 from serve.router import parse_page_id
-from serve.schemas import HitBody, PageBody, SearchRequest, SearchResponse, Tenant
+from serve.schemas import (
+    MOST_URL_CHARS,
+    HitBody,
+    PageBody,
+    SearchRequest,
+    SearchResponse,
+    Tenant,
+)
 from serve.service import Deadline, Searcher, Serving, first_problem, is_form
 
 routes = APIRouter(tags=["search"])
@@ -70,7 +77,9 @@ async def page(
     service: Serving,
     caller: Searcher,
     tenant: Tenant | None = None,
-    q: Annotated[str, Query(max_length=2000, description="Words to mark in the text.")] = "",
+    q: Annotated[
+        str, Query(max_length=MOST_URL_CHARS, description="Words to mark in the text.")
+    ] = "",
 ) -> PageBody:
     """A page's text, its place in its document, and its neighbours."""
     doc_id, number = parse_page_id(page_id)

@@ -16,12 +16,13 @@ from cluster.capacity import Models, Outcome, Planner
 from cluster.errors import InvalidInput
 from cluster.fit import Rejection, fit
 from cluster.formulas import PRECISIONS, kv_bytes
-from cluster.hardware import CARDS, GIB, Accelerator, find_accelerator, kind_of
+from cluster.hardware import CARDS, Accelerator, accelerators, kind_of
 from cluster.plan import Plan, load_plan
-from cluster.settings import load_settings
+from cluster.settings import GIB, Settings, load_settings
 from cluster.shapes import QWEN3_VL_2B, QWEN3_VL_8B
 from cluster.workload import Candidate, load_workload
 from jobs.planning import choose, run
+from serve.indexer import beside_the_service
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB_PIXELS = 1024 * 1024
@@ -32,12 +33,12 @@ def candidate(name: str, role: Any, shape: Any, longest: int) -> Candidate:
 
 
 EMBEDDERS = (
-    candidate("embedder-2b", "embedder", QWEN3_VL_2B, 8192),
-    candidate("embedder-8b", "embedder", QWEN3_VL_8B, 8192),
+    candidate("qwen3-vl-embedding-2b", "embedder", QWEN3_VL_2B, 8192),
+    candidate("qwen3-vl-embedding-8b", "embedder", QWEN3_VL_8B, 8192),
 )
 RERANKERS = (
-    candidate("reranker-2b", "reranker", QWEN3_VL_2B, 10_240),
-    candidate("reranker-8b", "reranker", QWEN3_VL_8B, 10_240),
+    candidate("qwen3-vl-reranker-2b", "reranker", QWEN3_VL_2B, 10_240),
+    candidate("qwen3-vl-reranker-8b", "reranker", QWEN3_VL_8B, 10_240),
 )
 MODELS = Models(EMBEDDERS, RERANKERS)
 kinds = st.sampled_from([card.name for card in CARDS])
@@ -113,15 +114,45 @@ def test_nothing_planned_exceeds_a_card_or_the_pool(workload: dict[str, Any]) ->
 
 def _check_card(kind: str, groups: list[Any]) -> None:
     """However Ray places replicas of equal shares, a card holds what lands on it."""
-    card = find_accelerator(kind)
+    card = accelerators()[kind]
     for group in groups:
         on_card = int(1 / group.gpu_share + 1e-3)
         held = group.memory_fraction * card.memory_bytes + group.memory.context
         assert on_card * held <= card.memory_bytes
         assert group.memory.allocated <= group.memory_fraction * card.memory_bytes * 1.001
         assert group.fits >= on_card
-    shares = {group.gpu_share for group in groups}
-    assert len(shares) == 1 or all(group.count == 1 for group in groups) or 1.0 in shares
+    assert len({group.gpu_share for group in groups}) == 1, "shares of one kind are equal"
+
+
+def _service_share(settings: Settings) -> float:
+    """GPUs that all replicas of a service would take, those of defaults included."""
+    scalings = {
+        "embedder": settings.embedder_replicas,
+        "reranker": settings.reranker_replicas,
+        "late": settings.late_interaction_replicas,
+        "quality": settings.quality_replicas,
+    }
+    assert all(each.gpus is not None for each in scalings.values()), "by default a whole GPU"
+    return sum(each.max_replicas * (each.gpus or 0) for each in scalings.values())
+
+
+@given(workloads)
+@EXAMPLES
+def test_what_is_bound_has_room_on_the_planned_cards(workload: dict[str, Any]) -> None:
+    for plan in planned(**workload).plans:
+        found = load_settings(**plan.settings)
+        if plan.serving:
+            uploads = next(e for e in plan.serving.replicas if e.role == "indexer").gpu_share
+            share = _service_share(found) + uploads
+            assert share <= sum(plan.serving.gpus.values()) + 1e-9
+            ours = beside_the_service(found)
+            assert ours.gpus_per_worker == pytest.approx(uploads)
+            assert ours.batch_tokens <= 8192
+        if plan.ingest:
+            kinds = set(plan.ingest.gpus)
+            assert found.gpu_kind in {"", *kinds}
+            if len(kinds) == 1 and len(workload["gpus"]) > 1:
+                assert {found.gpu_kind} == kinds
 
 
 @given(workloads)
@@ -174,11 +205,14 @@ def test_why_a_model_does_not_fit_and_what_would() -> None:
     sixteen["card"]["bandwidth_gb_s"] = 300
     outcome = planned(gpus="card", pages=1000, cards=sixteen)
     reasons = {(each.model, each.precision): each.reason for each in outcome.rejected}
-    why = reasons["embedder-8b", "bf16"]
+    why = reasons["qwen3-vl-embedding-8b", "bf16"]
     assert "needs 15.2 GiB of weights" in why and "the card has 15.6 GiB" in why
     assert "int8 fits: 8.7 GiB of weights" in why
     fitting = {(plan.model, plan.precision) for plan in outcome.plans}
-    assert ("embedder-8b", "nf4") in fitting and ("embedder-2b", "bf16") in fitting
+    assert ("qwen3-vl-embedding-8b", "nf4") in fitting and (
+        "qwen3-vl-embedding-2b",
+        "bf16",
+    ) in fitting
 
 
 def test_small_print_of_a_pool() -> None:
@@ -309,6 +343,13 @@ def test_models_of_the_registry_on_cards_and_on_cpus() -> None:
         ({"pages": 1, "deadline": "soon"}, "'soon' is no time"),
         ({"pages": 1, "models": "qwen9"}, "no embedder is called 'qwen9'"),
         ({"pages": 1, "precisions": "int3"}, "int3"),
+        ({"pages": 1, "prices": "H1000=2"}, "no GPU is called 'H1000'"),
+        ({"pages": 1, "gpus": "CPU:2"}, "alone"),
+        ({"pages": 1, "gpus": "CPU,L4"}, "alone"),
+        ({"pages": 1, "dimensions": 100_000}, "cannot give 100000"),
+        ({"pages": 1, "max_pixels": 10}, "max_pixels must be at least"),
+        ({"qps": 1, "p95": "30ms"}, "p95 must be above"),
+        ({"qps": 1, "answers": 0}, "answers"),
         ({}, "say what to plan"),
     ],
 )
@@ -376,3 +417,57 @@ def test_room_for_a_generator_and_cores_for_quality() -> None:
 
 def test_a_generators_cache_is_what_is_known() -> None:
     assert [kv_bytes(shape) for shape in (QWEN3_VL_2B, QWEN3_VL_8B)] == [112 * 1024, 144 * 1024]
+
+
+def test_prices_and_own_cards_without_a_pool() -> None:
+    plan = best("cheapest", pages=10_000, prices="H100=0.01")
+    assert plan.gpus == {"H100": 1} and plan.cost < 0.02
+    own: dict[str, Any] = {"MyCard": {"memory_gib": 47, "bf16_tflops": 900, "fp32_tflops": 60}}
+    own["MyCard"] |= {"bandwidth_gb_s": 900, "price_per_hour": 0.01}
+    assert best("cheapest", pages=10_000, cards=own).gpus == {"MyCard": 1}
+    assert best("cheapest", pages=10_000, cards=own, gpus="mycard:2").gpus == {"MyCard": 1}
+    with pytest.raises(InvalidInput, match="cards"):
+        load_workload(None, pages=1, cards={"My Card (48GB)": own["MyCard"]})
+
+
+def test_without_numbers_nothing_is_the_fastest_but_for_a_budget() -> None:
+    with pytest.raises(InvalidInput, match="a --budget"):
+        choose(planned(pages=10_000), "fastest")
+    assert len(best("fastest", pages=1_000_000, budget=50).gpus) == 1
+
+
+def test_an_impossible_service_does_not_hide_the_ingest() -> None:
+    outcome = planned(gpus="L4:1", pages=10_000, qps=50, p95="1s")
+    plan = outcome.plans[0]
+    assert plan.ingest and not plan.serving
+    assert "no service of 50 queries a second" in plan.misses[0]
+
+
+def test_what_fits_apart_but_not_together_is_said() -> None:
+    reasons = [each.reason for each in planned(gpus="H100:3", qps=5, p95="2s").rejected]
+    assert any("all models of the service together need" in reason for reason in reasons)
+
+
+def test_many_cards_are_planned_at_once() -> None:
+    plan = best("cheapest", gpus="L4:10000", pages=10_000_000_000, deadline="30d")
+    assert plan.ingest and plan.ingest.gpus["L4"] > 500 and not plan.misses
+
+
+def test_pages_as_large_as_the_longest_input() -> None:
+    huge, whole = (
+        best("1", gpus="H100:1", pages=1000, max_pixels=pixels)
+        for pixels in (100_000_000, 8192 * 1024)
+    )
+    assert huge.ingest and whole.ingest
+    assert huge.ingest.pages_per_s == pytest.approx(whole.ingest.pages_per_s, rel=0.01)
+    plain = best("1", gpus="H100:4", qps=1, p95="2s")
+    small = best("1", gpus="H100:4", qps=1, p95="2s", max_pixels=65_536)
+    by_role = [
+        {e.role: e for e in plan.serving.replicas} for plan in (plain, small) if plan.serving
+    ]
+    assert by_role[0]["reranker"].per_s == pytest.approx(by_role[1]["reranker"].per_s)
+
+
+def test_multi_vectors_on_gpus_are_of_a_model_for_gpus() -> None:
+    asked = load_workload(None, gpus="L4:1", pages=1000, multi_vectors="int8")
+    assert run(load_settings(), asked).plans[0].settings["late_interaction"] == "colpali-v1.3"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from ray.util import metrics
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from cluster.metrics import service_metrics
 from cluster.settings import Settings
@@ -138,6 +139,21 @@ def test_commands_and_their_options_are_there(file: Path) -> None:
             assert flags <= known, f"{file.name}: quire {words}"
             found += 1
     assert found or file.name == "architecture.md"
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_plans_in_documents_are_plans(file: Path) -> None:
+    for code in code_of(file):
+        for words in re.findall(r"^(?:\.venv/bin/)?quire (plan .*)$", code, re.MULTILINE):
+            asked = words.partition("#")[0].split()
+            for flag in ("--chart", "--emit", "--out", "--image"):  # those write
+                if flag in asked:
+                    place = asked.index(flag)
+                    del asked[place : place + 2]
+            if "--workload" in asked or "…" in asked:
+                continue
+            done = CliRunner().invoke(app, asked)
+            assert done.exit_code == 0, f"quire {words}: {done.output}"
 
 
 def routes() -> set[tuple[str, str]]:

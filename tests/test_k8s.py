@@ -23,6 +23,8 @@ from cluster.manifests import COPIED, LEDGER, write_manifests
 from cluster.plan import IngestPlan, Plan, ReplicaMemory, Replicas, Role, ServingPlan, Storage
 from cluster.pods import ingest_pods, service_pods
 from cluster.settings import GIB, Settings, load_settings
+from cluster.workload import load_workload
+from jobs.planning import run as plan
 from quire import app
 from serve.app import APP, emit_config, reserved_cpus
 from tests.kubernetes import (
@@ -48,6 +50,13 @@ HAND_KEPT = (
     "overlays/multi-gpu/ingest",
 )
 EMITTED = ("emitted", "emitted/ingest")
+# What the planner itself makes: on two kinds of GPU, without reranking, and an ingest alone.
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "mixed": {"gpus": "L4:8,H100:4", "pages": 10**6, "deadline": "24h", "qps": 3, "p95": "2s"},
+    "plain": {"gpus": "L4", "pages": 10_000, "qps": 1, "rerank_k": 0},
+    "alone": {"gpus": "H100:2", "pages": 10**6},
+}
+PLANNED = ("mixed", "mixed/ingest", "plain", "plain/ingest", "alone/ingest")
 SECRETS = ("store-token", "redis-password", "minio-accesskey", "minio-secretkey")
 # Made by a person, where wanted (docs/operations.md).
 OTHER_SECRETS = {"quire-huggingface", "quire-metrics", "quire-s3"}
@@ -96,11 +105,18 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]]:
     """Everything that is built, by its folder."""
     folder = tmp_path_factory.mktemp("k8s")
     write_manifests(planned(), folder / "emitted")
+    for name in WORKLOADS:
+        write_manifests(plan_of(name), folder / name)
     built = {name: build(K8S / name) for name in HAND_KEPT}
-    return built | {name: build(folder / name) for name in EMITTED}
+    return built | {name: build(folder / name) for name in (*EMITTED, *PLANNED, "alone")}
 
 
-@pytest.fixture(params=(*HAND_KEPT, *EMITTED))
+def plan_of(name: str) -> Plan:
+    """The planner's cheapest."""
+    return plan(load_settings(), load_workload(None, **WORKLOADS[name])).plans[0]
+
+
+@pytest.fixture(params=(*HAND_KEPT, *EMITTED, *PLANNED))
 def manifests(request: pytest.FixtureRequest, sets: dict[str, list[Manifest]]) -> list[Manifest]:
     return sets[request.param]
 
@@ -332,6 +348,32 @@ def test_pods_add_up_to_the_plan(sets: dict[str, list[Manifest]]) -> None:
             found[kind] = group["maxReplicas"] * int(container["limits"]["nvidia.com/gpu"])
         assert found == gpus
         assert len(groups) == len(gpus) + 1
+
+
+@pytest.mark.parametrize("name", ["mixed", "plain"])
+def test_pods_that_are_always_there_hold_the_service_and_an_upload(
+    name: str, sets: dict[str, list[Manifest]]
+) -> None:
+    planned = plan_of(name).serving
+    assert planned
+    groups = groups_of(ray_of(sets[name]))
+    settings = load_settings(**_args(ray_of(sets[name])))
+    assert settings.reranker_replicas.gpus is not None, "by default a whole GPU"
+    for kind, count in planned.gpus.items():
+        group = groups[f"gpu-{kind}".lower()]
+        gpus = int(resources(group)["nvidia.com/gpu"])
+        taken = sum(each.count * each.gpu_share for each in planned.replicas if each.gpu == kind)
+        assert taken <= group["minReplicas"] * gpus + 1e-6
+        assert group["maxReplicas"] * gpus == count
+    if len(planned.gpus) > 1:
+        kinds = {settings.embedder_replicas.gpu_kind, settings.reranker_replicas.gpu_kind}
+        assert kinds == set(planned.gpus)
+
+
+def _args(manifest: Manifest) -> dict[str, Any]:
+    config = yaml.safe_load(manifest["spec"]["serveConfigV2"])
+    args: dict[str, Any] = config["applications"][0]["args"]
+    return args
 
 
 def test_an_ingest_has_the_cpus_and_memory_to_render(sets: dict[str, list[Manifest]]) -> None:

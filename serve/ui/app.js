@@ -18,7 +18,7 @@ import { createThemeSwitch } from "./theme.js";
 import { createViewer } from "./viewer.js";
 
 const READY_S = 5;
-const LONGEST_Q = 2000; // of the words to mark in a page, as its route takes them
+const LONGEST_Q = 800; // of the words to mark in a page, as its route takes them
 
 const images = []; // screenshots of this visit, by the number that history keeps
 let count = null; // documents indexed, once known
