@@ -25,13 +25,13 @@ class Choice:
     ingests: Sequence[IngestPlan]
     servings: Sequence[ServingPlan]
 
-    def cheapest(self, kind: str = "") -> Plan | None:
+    def cheapest(self, most_bytes: float = math.inf) -> Plan | None:
         """The least money of what is in time; where nothing is, what is nearest to it.
 
-        On cards of one kind only, if it is named: None where they cannot hold all.
+        On cards of at most so much memory: None where they cannot hold all.
         """
-        ingests = [each for each in self.ingests if not kind or set(each.gpus) <= {kind}]
-        servings = [each for each in self.servings if not kind or set(each.gpus) <= {kind}]
+        ingests = [each for each in self.ingests if self._card_bytes(each) <= most_bytes]
+        servings = [each for each in self.servings if self._card_bytes(each) <= most_bytes]
         if len(ingests) < bool(self.ingests) or len(servings) < bool(self.servings):
             return None
         return self._plan(
@@ -55,13 +55,17 @@ class Choice:
         return self._plan(ingest, serving) if ingest else None
 
     def smallest(self) -> Plan | None:
-        """All on the kind with the least memory that holds it."""
-        kinds = sorted(self.cards, key=lambda name: self.cards[name].memory_bytes)
-        return next(filter(None, map(self.cheapest, kinds)), None)
+        """On cards with as little memory as can meet everything."""
+        sizes = {card.memory_bytes for card in self.cards.values()}
+        found = (plan for size in sizes if (plan := self.cheapest(size)))
+        return min(found, key=self.size, default=None)
 
-    def card_bytes(self, plan: Plan) -> int:
-        """Memory of the largest card in a plan."""
-        return max((self.cards[kind].memory_bytes for kind in plan.gpus), default=0)
+    def size(self, plan: Plan) -> tuple[bool, int]:
+        """Whether a plan misses something, and the memory of its largest card."""
+        return bool(plan.misses), self._card_bytes(plan)
+
+    def _card_bytes(self, part: Plan | IngestPlan | ServingPlan) -> int:
+        return max((self.cards[kind].memory_bytes for kind in part.gpus), default=0)
 
     def _ingest_rank(self, ingest: IngestPlan) -> tuple[float, float, float]:
         return self._late_h(ingest), ingest.cost, ingest.hours
@@ -113,7 +117,7 @@ def ranked(choices: Sequence[Choice]) -> Iterator[Plan]:
     cheapest = sorted((plan for each in choices if (plan := each.cheapest())), key=_rank)
     fastest = (plan for each in choices if (plan := each.fastest()))
     smallest = (
-        (each.card_bytes(plan), _rank(plan), plan) for each in choices if (plan := each.smallest())
+        (each.size(plan), _rank(plan), plan) for each in choices if (plan := each.smallest())
     )
     winners: dict[Goal, Plan | None] = {
         "cheapest": cheapest[0] if cheapest else None,

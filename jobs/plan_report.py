@@ -240,7 +240,7 @@ def _draw_memory(axes: Any, plan: Plan) -> None:
     ingest = plan.ingest.workers if plan.ingest else ()
     serving = plan.serving.replicas if plan.serving else ()
     replicas = (*ingest, *serving)
-    names = [f"{short(each.model)}\n{each.precision}, {each.gpu or 'CPU'}" for each in replicas]
+    names = [f"{each.role}: {short(each.model)}\n{each.gpu or 'CPU'}" for each in replicas]
     rows = range(len(replicas))
     start = [0.0] * len(replicas)
     for part in ("weights", "context", "activations", "workspace", "cache", "reserve"):

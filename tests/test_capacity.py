@@ -185,6 +185,13 @@ def test_goals() -> None:
     assert set(smallest.gpus) == {"L4"}
 
 
+def test_the_smallest_card_is_one_that_serves() -> None:
+    outcome = planned(gpus="L4:8,H100:4", pages=176_443, deadline="24h", qps=5)
+    smallest = choose(outcome, "smallest")
+    assert not smallest.misses and "H100" in smallest.gpus  # an L4 does not rerank in time
+    assert set(best("smallest", gpus="L4:8,H100:4", pages=176_443).gpus) == {"L4"}
+
+
 def test_the_fastest_stays_within_the_budget() -> None:
     plain = best("fastest", gpus="L4:64", pages=500_000)
     thrifty = best("fastest", gpus="L4:64", pages=500_000, budget=plain.cost * 0.97)
