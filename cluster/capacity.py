@@ -21,7 +21,7 @@ from cluster.formulas import EMBED_SHARES, SEARCH_S
 from cluster.hardware import Accelerator
 from cluster.ingest_capacity import IngestCapacity
 from cluster.plan import IngestPlan, Plan, ServingPlan
-from cluster.serving_capacity import Station, serving_plan, station
+from cluster.serving_capacity import Station, cards_of, price_and_time, serving_plan, station
 from cluster.workload import Candidate, Workload
 
 Found = TypeVar("Found")
@@ -122,26 +122,37 @@ class Planner:
         return fit(late, _wide(card), card, self.profile, budgets=(LATE_BATCH_TOKENS,))
 
     def _servings(self, embedder: Candidate, precision: str) -> Iterator[ServingPlan]:
-        """All models on one kind of card, or the reranker on another."""
+        """For each set of kinds of cards the cheapest service, and the quickest."""
+        possible: dict[frozenset[str], list[list[Station]]] = {}
+        beyond: list[list[Station]] = []
+        for stations in self._services(embedder, precision):
+            cards = cards_of(stations)
+            if all(count <= self._cards[kind][1] for kind, count in cards.items()):
+                possible.setdefault(frozenset(cards), []).append(stations)
+            else:
+                beyond.append(stations)
+        for services in possible.values():
+            yield serving_plan(self.workload, min(services, key=price_and_time))
+            yield serving_plan(self.workload, min(services, key=lambda e: price_and_time(e)[::-1]))
+        if beyond and not possible:
+            self._note_lack(embedder, precision, beyond)
+
+    def _note_lack(
+        self, embedder: Candidate, precision: str, services: list[list[Station]]
+    ) -> None:
+        """All parts of a service can be had, but not together."""
+        least = min(map(cards_of, services), key=lambda cards: sum(cards.values()))
+        kinds = " and ".join(f"{count} × {kind}" for kind, count in least.items())
+        why = f"all models of the service together need {kinds}, more than there are"
+        self._kept(Rejection(embedder.name, precision, next(iter(least)), why))
+
+    def _services(self, embedder: Candidate, precision: str) -> Iterator[list[Station]]:
+        """All models of a service on one kind of card, or the reranker on another."""
         others = self._generator_stations
-        found, beyond = False, list[ServingPlan]()
         for split, name, slots in product(self._splits, self._cards, SLOTS):
             first = self._first_stations(embedder, precision, name, slots, split)
-            if not first or others is None:
-                continue
-            first += others
-            for stations in self._together(first, name, slots, split):
-                plan = serving_plan(self.workload, stations)
-                if all(count <= self._cards[kind][1] for kind, count in plan.gpus.items()):
-                    found = True
-                    yield plan
-                else:
-                    beyond.append(plan)
-        if beyond and not found:
-            least = min(beyond, key=lambda plan: (sum(plan.gpus.values()), plan.cost_per_hour))
-            kinds = " and ".join(f"{count} × {kind}" for kind, count in least.gpus.items())
-            why = f"all models of the service together need {kinds}, more than there are"
-            self._kept(Rejection(embedder.name, precision, next(iter(least.gpus)), why))
+            if first and others is not None:
+                yield from self._together([*first, *others], name, slots, split)
 
     def _together(
         self, first: list[Station], name: str, slots: int, split: float

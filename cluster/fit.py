@@ -18,8 +18,7 @@ from cluster.plan import ReplicaMemory, Replicas
 from cluster.settings import GIB
 from cluster.workload import Candidate
 
-# Budgets to try, largest first. Each is at most twice the next: so more memory never means fewer
-# replicas on a card (twice a smaller replica is more than a larger one).
+# Budgets to try, largest first.
 BATCH_TOKENS = (32_768, 16_384, 8192)
 
 
@@ -35,7 +34,10 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Fit:
-    """A model that fits; `efficiency` is the share of the card's peak that it reaches."""
+    """A model that fits; `efficiency` is the share of the card's peak that it reaches.
+
+    `fits`: replicas that the card's memory would hold with the smallest batches.
+    """
 
     candidate: Candidate
     precision: str
@@ -44,17 +46,13 @@ class Fit:
     memory: ReplicaMemory
     efficiency: float
     measured: bool
+    fits: int
     beside: "Fit | None" = None
 
     @property
     def flops_per_s(self) -> float:
         """Of a whole card."""
         return self.card.tflops(self.precision) * 1e12 * self.efficiency
-
-    @property
-    def fits(self) -> int:
-        """Replicas that the card's memory would hold."""
-        return int(self.card.memory_bytes // self.memory.total)
 
     def seconds(self, flops: float, slots: int = 1) -> float:
         """Time of one batch on 1/slots of the card; to read the weights once is the least."""
@@ -102,7 +100,9 @@ def fit(
     if card.is_cpu and precision != "fp32":
         return Rejection(candidate.name, precision, card.name, "CPUs compute in fp32 only")
     room = card.memory_bytes // slots
-    for batch_tokens in dict.fromkeys(max(each, candidate.max_tokens) for each in budgets):
+    tried = dict.fromkeys(max(each, candidate.max_tokens) for each in budgets)
+    least = _memory(candidate, precision, card, profile, min(tried), beside)
+    for batch_tokens in tried:
         memory = _memory(candidate, precision, card, profile, batch_tokens, beside)
         if memory.total <= room:
             key = (card.name, candidate.shape.size, precision)
@@ -115,6 +115,7 @@ def fit(
                 memory,
                 efficiency or EFFICIENCY * SPEED[precision],
                 efficiency is not None and (beside is None or beside.measured),
+                card.memory_bytes // least.total,
                 beside,
             )
     reason = _why_not(candidate, precision, card, memory, slots)

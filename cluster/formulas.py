@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cluster.plan import ReplicaMemory
 from cluster.settings import GIB, MIB
-from cluster.shapes import ModelShape
+from cluster.shapes import Matrices, ModelShape
 
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 
@@ -79,17 +79,14 @@ def weight_bytes(
     if precision in ("fp32", "bf16"):
         return total
     matrices = [*shape.linear_layers, *(shape.vision_matrices if quantize_vision else [])]
-    return total + sum(
-        _quantized_bytes(rows, columns, precision) - rows * columns * wide
-        for rows, columns in matrices
-    )
+    return total + sum(_quantized_bytes(each, precision) - each.weights * wide for each in matrices)
 
 
-def _quantized_bytes(rows: int, columns: int, precision: str) -> int:
-    weights = rows * columns
+def _quantized_bytes(matrices: Matrices, precision: str) -> int:
+    one = matrices.rows * matrices.columns
     if precision == "int8":
-        return weights + 4 * rows
-    return weights // 2 + 4 * math.ceil(weights / NF4_BLOCK) + NF4_CODE_BYTES
+        return matrices.count * (one + 4 * matrices.rows)
+    return matrices.count * (one // 2 + 4 * math.ceil(one / NF4_BLOCK) + NF4_CODE_BYTES)
 
 
 def vision_bytes(shape: ModelShape, patches: int, tokens: int, *, item_bytes: int = 2) -> int:
@@ -153,7 +150,7 @@ def quantisation_bytes(shape: ModelShape, precision: str, batch_tokens: int) -> 
     if precision == "int8":
         return 4 * shape.text.mlp * batch_tokens
     if precision == "nf4":
-        return 2 * max(rows * columns for rows, columns in shape.linear_layers)
+        return 2 * max(each.rows * each.columns for each in shape.linear_layers)
     return 0
 
 
@@ -176,9 +173,8 @@ def vision_flops(shape: ModelShape, patches: int) -> float:
 def language_flops(shape: ModelShape, tokens: int) -> float:
     """Operations for one input: matrices 2·S·W, causal attention 2·S²·heads·d·layers."""
     text = shape.text
-    matrices = sum(rows * columns for rows, columns in shape.linear_layers)
     attention = 2 * tokens**2 * text.heads * text.head_dim * text.layers
-    return float(2 * tokens * matrices + attention)
+    return float(2 * tokens * shape.linear_weights + attention)
 
 
 def page_flops(shape: ModelShape, pixels: int, prompt_tokens: int) -> float:

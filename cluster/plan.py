@@ -55,8 +55,9 @@ class Replicas:
 
     `gpu_share`: what Ray reserves of a GPU (`num_gpus`). `memory_fraction`: of the card's memory,
     the most that its allocator takes. `per_s`: pages (ingest) or queries (serving) a second of one
-    replica with this share. `fits`: how many of them a card's memory would hold. `busy`: share of
-    the time that it computes at the planned load. `measured`: by `quire calibrate`, not computed.
+    replica with this share. `fits`: how many of them a card's memory would hold with the smallest
+    batches. `busy`: share of the time that it computes at the planned load. `measured`: by `quire
+    calibrate`, not computed.
     """
 
     role: Role

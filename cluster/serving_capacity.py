@@ -100,19 +100,33 @@ def _seconds(workload: Workload, fit: Fit, slots: int) -> tuple[float, float, st
     return mean_s, words_s, "embed the words of a query"
 
 
-def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan:
-    """One service; replicas with equal shares of one kind of card fill its cards together."""
-    stations = list(stations)
+def cards_of(stations: Iterable[Station]) -> dict[str, int]:
+    """Cards by kind; replicas with equal shares of one kind fill its cards together."""
     slots: dict[tuple[str, int], int] = {}
-    prices = {each.fit.card.name: each.fit.card.price_per_hour for each in stations}
     for each in stations:
         place = (each.fit.card.name, each.slots)
         slots[place] = slots.get(place, 0) + each.queue.servers
     cards: dict[str, int] = {}
     for (name, share), used in slots.items():
         cards[name] = cards.get(name, 0) + math.ceil(used / share)
+    return cards
+
+
+def price_and_time(stations: Iterable[Station]) -> tuple[float, float]:
+    """Money an hour, and P95 in seconds."""
+    stations = list(stations)
+    prices = {each.fit.card.name: each.fit.card.price_per_hour for each in stations}
+    cost = sum(prices[name] * count for name, count in cards_of(stations).items())
+    asked = (each.p95_s for each in stations if each.fit.candidate.role not in BESIDE)
+    return cost, SEARCH_S + sum(asked)
+
+
+def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan:
+    """One service of these."""
+    stations = list(stations)
     asked = [each for each in stations if each.fit.candidate.role not in BESIDE]
     on_cpu = {each.fit.card.name for each in stations if each.fit.card.is_cpu}
+    cost_per_hour, p95_s = price_and_time(stations)
     return ServingPlan(
         replicas=tuple(
             each.fit.replicas(
@@ -120,9 +134,9 @@ def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan
             )
             for each in stations
         ),
-        gpus={name: count for name, count in cards.items() if name not in on_cpu},
+        gpus={name: count for name, count in cards_of(stations).items() if name not in on_cpu},
         qps=workload.qps,
         most_qps=min(each.queue.servers / each.queue.service_s for each in asked),
-        p95_s=SEARCH_S + sum(each.p95_s for each in asked),
-        cost_per_hour=sum(prices[name] * count for name, count in cards.items()),
+        p95_s=p95_s,
+        cost_per_hour=cost_per_hour,
     )

@@ -64,6 +64,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Matrices:
+    """So many matrices of one size."""
+
+    count: int
+    rows: int
+    columns: int
+
+    @property
+    def weights(self) -> int:
+        """Of all of them."""
+        return self.count * self.rows * self.columns
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """Dimensions of a vision-language model; `projection`: width of its multi-vectors, or 0."""
 
@@ -84,36 +98,41 @@ class ModelShape:
         """Without a language model's head, which only a generator loads."""
         return Parameters(
             self._vision_parameters(),
-            sum(rows * columns for rows, columns in self.linear_layers)
-            + self._language_extras()
-            + self._projection_parameters(),
+            self.linear_weights + self._language_extras() + self._projection_parameters(),
             self.text.vocabulary * self.text.width,
         )
 
     @cached_property
-    def linear_layers(self) -> list[tuple[int, int]]:
-        """(rows, columns) of every matrix of the language model's layers: what is quantised."""
+    def linear_layers(self) -> list[Matrices]:
+        """Every matrix of the language model's layers: what is quantised."""
         text = self.text
         asked, held = text.heads * text.head_dim, text.kv_heads * text.head_dim
-        layer = [
-            (asked, text.width),
-            (held, text.width),
-            (held, text.width),
-            (text.width, asked),
-            (text.mlp, text.width),
-            (text.mlp, text.width),
-            (text.width, text.mlp),
+        return [
+            Matrices(text.layers, asked, text.width),
+            Matrices(2 * text.layers, held, text.width),
+            Matrices(text.layers, text.width, asked),
+            Matrices(2 * text.layers, text.mlp, text.width),
+            Matrices(text.layers, text.width, text.mlp),
         ]
-        return layer * text.layers
+
+    @cached_property
+    def linear_weights(self) -> int:
+        return sum(each.weights for each in self.linear_layers)
 
     @property
-    def vision_matrices(self) -> list[tuple[int, int]]:
-        """(rows, columns) of every matrix of the vision tower: its blocks' and its mergers'."""
+    def vision_matrices(self) -> list[Matrices]:
+        """Every matrix of the vision tower: its blocks' and its mergers'."""
         vision = self.vision
         wide, inner = vision.width, vision.width * vision.merge**2
-        block = [(3 * wide, wide), (wide, wide), (vision.mlp, wide), (wide, vision.mlp)]
-        merger = [(inner, inner), (self.text.width, inner)]
-        return block * vision.depth + merger * (1 + vision.levels)
+        mergers = 1 + vision.levels
+        return [
+            Matrices(vision.depth, 3 * wide, wide),
+            Matrices(vision.depth, wide, wide),
+            Matrices(vision.depth, vision.mlp, wide),
+            Matrices(vision.depth, wide, vision.mlp),
+            Matrices(mergers, inner, inner),
+            Matrices(mergers, self.text.width, inner),
+        ]
 
     @property
     def block_matrices(self) -> int:

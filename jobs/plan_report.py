@@ -25,7 +25,7 @@ PLAN_COLUMNS = (
 )  # fmt: skip
 REPLICA_ROWS = (
     "", "model", "precision", "GPU", "replicas", "share of a GPU", "memory fraction",
-    "fit on one GPU",
+    "would fit on one GPU",
     "batch tokens", "weights, GiB", "CUDA context", "vision peak", "language peak", "workspace",
     "KV cache", "reserve", "in all, GiB", "requests/s", "busy", "speed is",
 )  # fmt: skip
