@@ -35,8 +35,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Search large collections of PDFs by what is on the page. Options that are settings "
-    "(`quire settings` lists them) can also be set as QUIRE_NAME in the environment or as `name:` "
-    "in quire.yaml.",
+    "(`quire settings` lists them) can also be set as QUIRE_NAME in the environment, by a plan "
+    "(--plan), or as `name:` in quire.yaml; what stands first here wins.",
 )
 
 
