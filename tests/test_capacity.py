@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from cluster.calibration import Measurement, Profile, load_profile
 from cluster.capacity import Models, Outcome, Planner
@@ -22,6 +23,7 @@ from cluster.settings import GIB, Settings, load_settings
 from cluster.shapes import QWEN3_VL_2B, QWEN3_VL_8B
 from cluster.workload import Candidate, load_workload
 from jobs.planning import choose, run
+from quire import app
 from serve.indexer import beside_the_service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -395,16 +397,16 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_calibrated_here_and_planned_with(tmp_path: Path) -> None:
-    done = quire("calibrate", "--store", "data", "--pixels", "65536", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "pages/s" in done.stdout
+    kept = ("--store", str(tmp_path / "data"))
+    done = CliRunner().invoke(app, ["calibrate", *kept, "--pixels", "65536"])
+    assert done.exit_code == 0 and "pages/s" in done.output
     (found,) = load_profile(tmp_path / "data" / "calibration.json").measurements
     assert (found.gpu, found.precision, found.pixels) == ("CPU", "fp32", 65536)
-    assert found.pages_per_s > 0 and 0 < found.efficiency < 1.5
-    flags = ("--gpus", "CPU", "--pages", "1000", "--store", "data")
-    assert "measured" in quire("plan", *flags, cwd=tmp_path).stdout
-    done = quire("calibrate", "--precisions", "int3", cwd=tmp_path)
-    assert done.returncode == 2 and "int3" in done.stderr
+    assert found.pages_per_s > 0 and found.efficiency > 0
+    done = CliRunner().invoke(app, ["plan", "--gpus", "CPU", "--pages", "1000", *kept])
+    assert "measured by `quire calibrate`" in done.output
+    done = CliRunner().invoke(app, ["calibrate", "--precisions", "int3", *kept])
+    assert done.exit_code == 2
 
 
 def test_room_for_a_generator_and_cores_for_quality() -> None:
