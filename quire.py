@@ -336,6 +336,7 @@ def serve(
 
         print(yaml.safe_dump(config_of(settings), sort_keys=False, allow_unicode=True), end="")
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # while it starts, like Ctrl-C
     prepare_serving()
     from serve.launch import serving
 
@@ -407,6 +408,10 @@ def plan(
     """Which models, precisions and replicas fit which GPUs, how fast and at what price."""
     flags = {name: value for name, value in locals().items() if name in Workload.model_fields}
     asked = load_workload(workload, **flags)
+    if profile is not None and not profile.is_file():
+        raise InvalidInput(f"there is no profile {profile}: make one with `quire calibrate --out`")
+    if chart is not None and chart.suffix.lower() != ".png":
+        raise InvalidInput(f"the chart is a PNG: name a file.png, not {chart}")
     from jobs.plan_report import print_outcome, to_json, to_markdown, write_chart
     from jobs.planning import choose as chosen_of
     from jobs.planning import run
@@ -424,17 +429,24 @@ def plan(
         print_outcome(outcome, console, chosen=chosen, whole=all_)
     if chosen is None:
         raise typer.Exit(1)
+    said = Console(stderr=True, soft_wrap=True, highlight=False).print
+    number = outcome.plans.index(chosen) + 1
     try:
         if out is not None:
             out.write_text(chosen.to_yaml())
+            said(f"plan {number} is in {out}: quire ingest DIR --plan {out}")
         if chart is not None:
             write_chart(outcome, chart)
+            said(f"the chart is in {chart}")
         if emit is not None:
             from cluster.manifests import write_manifests
 
             write_manifests(chosen, emit, image=image)
+            said(f"plan {number} is in {emit}: kubectl apply -k {emit} (docs/operations.md)")
     except OSError as error:
         raise InvalidInput(f"{error.filename} cannot be written: {error.strerror}") from error
+    if chosen.misses:
+        raise typer.Exit(1)
 
 
 @command
@@ -567,7 +579,7 @@ def demo(
 
 @command
 def models(json_: Json = False) -> None:
-    """List the models that Quire knows, with parameters, dimensions and memory."""
+    """List the models that Quire knows, with parameters and memory; --json has the rest."""
     from cluster.formulas import weight_bytes
     from models.registry import registry
 
@@ -605,7 +617,13 @@ def settings(json_: Json = False) -> None:
         {"setting": name, "value": values[name], "meaning": field.description}
         for name, field in Settings.model_fields.items()
     ]
-    print_rows(rows, json_, empty="")
+    if json_:
+        print_rows(rows, json_, empty="")
+        return
+    console = Console(highlight=False)
+    for row in rows:
+        value = escape(json.dumps(row["value"], ensure_ascii=False))
+        console.print(f"[bold]{row['setting']}[/] = {value}\n    {escape(str(row['meaning']))}")
 
 
 @quality_app.command("label")

@@ -99,9 +99,16 @@ class MilvusStore:
     def open_collection(self, fingerprint: Fingerprint) -> None:
         """Create the collection for a fingerprint, or check that it is the one it holds.
 
+        One without pages takes another fingerprint.
+
         Raises FingerprintMismatch.
         """
-        if self.fingerprint() is None:
+        held = self.fingerprint()
+        if held not in (None, fingerprint) and not self.count_pages():
+            # Whatever was to fill it never did: an ingest whose model could not be loaded.
+            _guard(lambda: self._client.drop_collection(self._pages))
+            held = None
+        if held is None:
             self._create(self._documents, *schema.documents_schema())
             pages = schema.pages_schema(fingerprint.dimension, fingerprint.to_json())
             self._create(self._pages, *pages)

@@ -164,4 +164,7 @@ def load_plan(file: Path) -> Plan:
     try:
         return TypeAdapter(Plan).validate_python(content)
     except ValidationError as error:
-        raise InvalidInput(f"the plan {file} is broken: {error}") from error
+        parts = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
+        raise InvalidInput(
+            f"the plan {file} is broken ({parts}): make it anew with `quire plan`"
+        ) from error

@@ -104,6 +104,17 @@ def cluster_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
 
 
+def require_gpus(share: float, kind: str, what: str) -> None:
+    """Raise InvalidInput where this Ray has too few GPUs, of a kind if one is named."""
+    held = gpus_of(kind) if kind else cluster_gpus()
+    if held + 1e-6 < share:
+        raise InvalidInput(
+            f"{what} needs {share:g} {kind or 'GPU'}{'s' if share > 1 else ''}, and this Ray has "
+            f"{held:g}{f' with the label {GPU_LABEL}={kind}' if kind else ''}: run it where they "
+            "are, or plan for this machine (quire plan --gpus CPU)"
+        )
+
+
 def gpus_of(kind: str) -> float:
     """GPUs on nodes that have this kind as their label."""
     nodes = [node for node in ray.nodes() if node["Alive"]]

@@ -83,7 +83,13 @@ def _seconds(workload: Workload, fit: Fit, slots: int) -> tuple[float, float, st
     if candidate.role == "reranker":
         pair = page_flops(candidate.shape, pixels, PAIR_TOKENS + candidate.prompt_tokens)
         seconds = fit.seconds(workload.rerank_k * pair, slots)
-        return seconds, seconds, f"rerank {workload.rerank_k} pages"
+        what = f"rerank {workload.rerank_k} pages"
+        if candidate.always_sees:
+            return seconds, seconds, what
+        text = language_flops(candidate.shape, PAIR_TOKENS + candidate.prompt_tokens)
+        read_s = fit.seconds(workload.rerank_k * text, slots)
+        share = workload.screenshots
+        return (1 - share) * read_s + share * seconds, max(read_s, seconds), what
     if candidate.role == "indexer":
         return image_s, 0.0, "embed a page"  # beside the queries: nobody waits for it
     if candidate.role == "generator":

@@ -26,9 +26,9 @@ def seconds_of(value: object) -> object:
     if not isinstance(value, str):
         return value
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", value)
-    if not found or (found[2] or "s") not in UNITS_S:
+    if not found or found[2] not in UNITS_S:
         raise ValueError(f"{value!r} is no time: write 24h, 90m, 2d, 1.5s or 800ms")
-    return float(found[1]) * UNITS_S[found[2] or "s"]
+    return float(found[1]) * UNITS_S[found[2]]
 
 
 def counts_of(value: object) -> object:
@@ -204,10 +204,18 @@ def checked(kind: type[Kind], name: str, given: Mapping[str, Any]) -> Kind:
         return kind(**given)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, not {item['input']!r}"
-            for item in error.errors()
+            f"{'.'.join(map(str, item['loc']))}: {_said(item)}" for item in error.errors()
         )
         raise InvalidInput(f"the {name} cannot be used: {problems}") from error
+
+
+def _said(item: Any) -> str:
+    """One of pydantic's problems in words for people."""
+    own = {"extra_forbidden": "there is no such option", "missing": "is missing"}
+    if item["type"] in own:
+        return own[item["type"]]
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message if item["type"] == "value_error" else f"{message}, not {item['input']!r}"
 
 
 @dataclass(frozen=True)
@@ -221,6 +229,7 @@ class Candidate:
     max_pixels: int
     max_tokens: int
     page_chars: int = 0
+    always_sees: bool = True  # page images, also for a query of words
     precisions: tuple[str, ...] = PRECISIONS
 
     @property

@@ -17,16 +17,15 @@ from cluster.errors import InvalidInput
 from cluster.milvus import MilvusStore, open_store
 from cluster.page_files import PageFiles
 from cluster.runtime import (
-    GPU_LABEL,
     cluster_cpus,
     cluster_gpus,
     cluster_nodes,
     cpu_cores,
     free_cpus,
     free_gpus,
-    gpus_of,
     on_kind,
     ray_session,
+    require_gpus,
 )
 from cluster.schema import check_document_fields
 from cluster.settings import Settings
@@ -99,11 +98,8 @@ def run(
 
 def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job:
     """What every stage has to know; opens the collection, so a mismatch ends the job here."""
-    if settings.gpu_kind and not gpus_of(settings.gpu_kind):
-        raise InvalidInput(
-            f"no node of this Ray has the label {GPU_LABEL}={settings.gpu_kind} and a GPU: start "
-            "one with it (ray start --labels), or set gpu_kind to another"
-        )
+    if settings.gpu_kind or settings.gpu_memory_fraction:  # made for GPUs: a plan's
+        require_gpus(settings.gpus_per_worker, settings.gpu_kind, "this ingest")
     if cluster_gpus() and free_gpus() < settings.gpus_per_worker:
         raise InvalidInput(
             f"gpus_per_worker is {settings.gpus_per_worker:g} and {free_gpus():g} of Ray's "

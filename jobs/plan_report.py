@@ -27,7 +27,7 @@ REPLICA_ROWS = (
     "", "model", "precision", "GPU", "replicas", "share of a GPU", "memory fraction",
     "would fit on one GPU",
     "batch tokens", "weights, GiB", "CUDA context", "vision peak", "language peak", "workspace",
-    "KV cache", "reserve", "in all, GiB", "requests/s", "busy", "speed is",
+    "KV cache", "reserve", "in all (larger peak)", "requests/s", "busy", "speed is",
 )  # fmt: skip
 REASON_COLUMNS = ("model", "GPU", "why not")
 WORDS = {*REASON_COLUMNS, "", "best as", "embedder", "ingest on", "serve on"}
@@ -162,15 +162,25 @@ def notes(plan: Plan) -> list[str]:
             f"memory and {gib(storage.milvus_disk_bytes)} GiB of disk, of which vectors "
             f"{gib(storage.vector_bytes)}; page files {gib(storage.page_files_bytes)} GiB"
         )
+    if plan.ingest and plan.serving:
+        lines.append(f"at most at one time, ingest first: {cards(plan.gpus)}")
     lines.append(
         f"times and prices: expect ±{plan.expected_error:.0%}; "
         + (
             "measured by `quire calibrate`"
             if plan.expected_error < COMPUTED_ERROR
-            else "computed, not measured: `quire calibrate` on the card makes them better"
+            else f"{_computed(plan)} computed, not measured (quire calibrate)"
         )
     )
     return lines
+
+
+def _computed(plan: Plan) -> str:
+    """The roles whose speed was not measured."""
+    ingest = plan.ingest.workers if plan.ingest else ()
+    serving = plan.serving.replicas if plan.serving else ()
+    roles = dict.fromkeys(each.role for each in (*ingest, *serving) if not each.measured)
+    return ", ".join(roles)
 
 
 def reason_row(each: Rejection) -> tuple[str, ...]:

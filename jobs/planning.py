@@ -62,6 +62,8 @@ def models_for(settings: Settings, workload: Workload) -> Models:
         spec = registry.find(workload.late_interaction or usual[0], "late-interaction")
         late = replace(_candidate(spec), precisions=LATE_PRECISIONS)
     specs = [registry.find(name) for name in embedders]
+    if not workload.models:  # of the usual ones those that give so many dimensions
+        specs = [each for each in specs if each.dimension >= workload.dimensions] or specs
     for spec in specs:
         check_page_input(spec, workload.max_pixels, workload.dimensions)
     specs += [registry.find(name, "reranker") for name in rerankers]
@@ -101,4 +103,5 @@ def _candidate(spec: ModelSpec) -> Candidate:
         max_pixels=spec.max_pixels,
         max_tokens=spec.max_tokens,
         page_chars=spec.page_chars,
+        always_sees=spec.page_images == "always",
     )

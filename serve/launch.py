@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from ray import serve
 
 from cluster.errors import InvalidInput, ModelUnavailable
-from cluster.runtime import ray_session
+from cluster.runtime import ray_session, require_gpus
 from cluster.settings import Settings
 from serve.app import APP, LOGGING, application, reserved_cpus
 from serve.keys import KeyRing
@@ -25,6 +25,7 @@ def serving(settings: Settings) -> Iterator[str]:
     _check_keys(settings)
     _check_port(settings)
     with ray_session(settings, extra_cpus=reserved_cpus(settings)):
+        _check_gpus(settings)
         app = application(settings, is_local=settings.is_local)
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # what it does is no news
         serve.start(http_options={"host": settings.host, "port": settings.port})
@@ -32,7 +33,7 @@ def serving(settings: Settings) -> Iterator[str]:
             try:
                 serve.run(app, name=APP, route_prefix="/", logging_config=LOGGING)
             except RuntimeError as error:
-                raise ModelUnavailable(f"the service did not come up: {error}") from error
+                raise ModelUnavailable(f"the service did not come up: {_why(error)}") from error
             yield f"http://{_named(settings.host)}:{settings.port}"
         finally:
             # Not serve.shutdown(): with its proxy in C that waits half a minute for nothing.
@@ -47,6 +48,29 @@ def _check_keys(settings: Settings) -> None:
             f"whoever can reach {settings.host} could use this service, and there is no key yet: "
             "create one with `quire keys create`, or say --allow-anonymous"
         )
+
+
+def _check_gpus(settings: Settings) -> None:
+    """Ray Serve would wait for ever; on a cluster an autoscaler may bring what lacks."""
+    if settings.ray_address:
+        return
+    models = {
+        "the embedder": settings.embedder_replicas,
+        "the reranker": settings.reranker_replicas,
+        "late interaction": settings.late_interaction_replicas,
+        "the quality predictor": settings.quality_replicas,
+    }
+    for name, scaling in models.items():
+        share = scaling.min_replicas * (scaling.gpus or 0)
+        if share:
+            require_gpus(share, scaling.gpu_kind, name)
+
+
+def _why(error: RuntimeError) -> str:
+    """What the deployments say; Ray Serve's own error only names them."""
+    found = serve.status().applications.get(APP)
+    said = [each.message for each in found.deployments.values() if each.message] if found else []
+    return " ".join([str(error), *(message.strip().splitlines()[-1] for message in said)])
 
 
 def _check_port(settings: Settings) -> None:

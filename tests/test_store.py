@@ -598,12 +598,22 @@ def refuse(*_: object) -> int:
 
 
 def test_another_fingerprint_is_refused(store: MilvusStore) -> None:
+    add(store, a_row(a_document(), text="held"))
     other = replace(FINGERPRINT, model="model-b", precision="bf16")
     with pytest.raises(FingerprintMismatch) as refusal:
         store.open_collection(other)
     assert "model-a" in str(refusal.value) and "model-b" in str(refusal.value)
     store.open_collection(FINGERPRINT)
-    assert store.fingerprint() == FINGERPRINT
+    assert store.fingerprint() == FINGERPRINT and store.count_pages() > 0
+
+
+def test_a_collection_that_was_never_filled_takes_another_model(store: MilvusStore) -> None:
+    """As one is left by an ingest whose model could not be loaded."""
+    left = store.collection("never_filled")
+    left.open_collection(FINGERPRINT)
+    other = replace(FINGERPRINT, model="model-b", dimension=8)
+    left.open_collection(other)
+    assert left.fingerprint() == other and left.count_pages() == 0
 
 
 def test_collections_are_listed_with_their_fingerprints(store: MilvusStore) -> None:
