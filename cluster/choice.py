@@ -115,20 +115,26 @@ class Choice:
 def ranked(choices: Sequence[Choice]) -> Iterator[Plan]:
     """The winner of each goal, then the cheapest of every choice; each plan once."""
     cheapest = sorted((plan for each in choices if (plan := each.cheapest())), key=_rank)
-    fastest = (plan for each in choices if (plan := each.fastest()))
-    smallest = (
-        (each.size(plan), _rank(plan), plan) for each in choices if (plan := each.smallest())
-    )
-    winners: dict[Goal, Plan | None] = {
-        "cheapest": cheapest[0] if cheapest else None,
-        "fastest": min(fastest, key=_slowness, default=None),
-        "smallest GPU": min(smallest, key=lambda found: found[:2], default=(0, 0, None))[2],
-    }
+    winners = _winners(choices, cheapest)
     seen: list[Plan] = []
     for plan in (*winners.values(), *cheapest):
         if plan is not None and plan not in seen:
             seen.append(plan)
             yield replace(plan, goals=tuple(goal for goal, best in winners.items() if best == plan))
+
+
+def _winners(choices: Sequence[Choice], cheapest: Sequence[Plan]) -> dict[Goal, Plan | None]:
+    if all(plan.misses for plan in cheapest):  # then the price is not what was asked for
+        return {"nearest": min(cheapest, key=_distance, default=None)}
+    fastest = (plan for each in choices if (plan := each.fastest()))
+    smallest = (
+        (each.size(plan), _rank(plan), plan) for each in choices if (plan := each.smallest())
+    )
+    return {
+        "cheapest": cheapest[0],
+        "fastest": min(fastest, key=_slowness, default=None),
+        "smallest GPU": min(smallest, key=lambda found: found[:2], default=(0, 0, None))[2],
+    }
 
 
 def _price(serving: ServingPlan) -> tuple[float, float]:
@@ -138,6 +144,10 @@ def _price(serving: ServingPlan) -> tuple[float, float]:
 def _rank(plan: Plan) -> tuple[bool, float, bool, float]:
     hours = plan.ingest.hours if plan.ingest else 0.0
     return bool(plan.misses), plan.cost, plan.precision != "bf16", hours
+
+
+def _distance(plan: Plan) -> tuple[int, float, float]:
+    return len(plan.misses), plan.ingest.hours if plan.ingest else 0.0, plan.cost
 
 
 def _slowness(plan: Plan) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from cluster.errors import InvalidInput
 
 # The indexer embeds uploads while the service runs.
 Role = Literal["embedder", "reranker", "late-interaction", "quality", "indexer", "generator"]
-Goal = Literal["cheapest", "fastest", "smallest GPU"]
+Goal = Literal["cheapest", "fastest", "smallest GPU", "nearest"]
 VERSION = 1
 MONTH_H = 730
 

@@ -205,6 +205,7 @@ def test_the_fastest_stays_within_the_budget() -> None:
 def test_what_cannot_be_met_is_named() -> None:
     plan = planned(gpus="L4:1", pages=10_000_000, deadline="1h").plans[0]
     assert plan.misses and "h, not 1.0" in plan.misses[0]
+    assert plan.goals == ("nearest",)
     outcome = planned(gpus="T4:1", qps=50, p95="50ms")
     assert not outcome.plans and outcome.rejected
 
