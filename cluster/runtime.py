@@ -4,6 +4,8 @@ import logging
 import math
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,7 +38,7 @@ def ray_session(settings: Settings, *, extra_cpus: float = 0) -> Iterator[None]:
         return
     # Ray's C++ side logs harmless facts about actors as errors.
     default_environment(RAY_BACKEND_LOG_LEVEL="fatal")
-    with _silent_stderr():
+    with _silent_stderr(), _own_sigterm():
         _init(settings, extra_cpus)
     try:
         yield
@@ -74,6 +76,15 @@ def _own_labels() -> dict[str, str]:
     """The kind of this machine's GPUs, where they are of one kind."""
     kinds = list(detect_gpus())
     return {GPU_LABEL: kinds[0]} if len(kinds) == 1 and LABEL.fullmatch(kinds[0]) else {}
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray's C++ side would abort this process on SIGTERM, and leave what it started behind."""
+    held = signal.getsignal(signal.SIGTERM)
+    yield
+    if held is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, held)
 
 
 @contextmanager

@@ -353,7 +353,7 @@ def test_indexed_again_nothing_of_before_is_left(tmp_path: Path) -> None:
 
 def test_an_interrupted_ingest_goes_on(tmp_path: Path) -> None:
     """Killed at work and run again: no page is embedded twice, every page is there once."""
-    pages = 120
+    pages = 240
     save(a_document(*(f"Sheet {n} of the survey" for n in range(pages))), tmp_path / "survey.pdf")
     command = [sys.executable, "-m", "quire", "ingest", "survey.pdf", "--json"]
     with subprocess.Popen(
