@@ -22,13 +22,12 @@ SCALED = {
 def settings_of(
     workload: Workload,
     embedder: Candidate,
+    precision: str,
     late: Candidate | None,
     ingest: IngestPlan | None,
     serving: ServingPlan | None,
 ) -> dict[str, Any]:
     """Settings by name; nested ones hold only what is planned."""
-    parts = [*(ingest.workers if ingest else ()), *(serving.replicas if serving else ())]
-    precision = parts[0].precision
     found: dict[str, Any] = {"model": embedder.name, "precision": precision}
     if precision in ("int8", "nf4"):
         found["quantize_vision"] = False

@@ -76,18 +76,20 @@ class Choice:
         return 0.0 if deadline is None else max(0.0, ingest.hours - deadline / 3600)
 
     def _plan(self, ingest: IngestPlan | None, serving: ServingPlan | None) -> Plan:
-        parts = [*(ingest.workers if ingest else ()), *(serving.replicas if serving else ())]
-        measured = all(each.measured for each in parts)
         plan = Plan(
             model=self.embedder.name,
             precision=self.precision,
             ingest=ingest,
             serving=serving,
             storage=self._storage(),
-            settings=settings_of(self.workload, self.embedder, self.late, ingest, serving),
-            expected_error=MEASURED_ERROR if measured else COMPUTED_ERROR,
+            settings=settings_of(
+                self.workload, self.embedder, self.precision, self.late, ingest, serving
+            ),
+            expected_error=COMPUTED_ERROR,
         )
-        return replace(plan, misses=tuple(self._misses(plan)))
+        measured = all(each.measured for each in plan.replicas)
+        error = MEASURED_ERROR if measured else COMPUTED_ERROR
+        return replace(plan, misses=tuple(self._misses(plan)), expected_error=error)
 
     def _misses(self, plan: Plan) -> Iterator[str]:
         if plan.ingest and self._late_h(plan.ingest):

@@ -6,12 +6,13 @@ Everything that is not derived from a model's configuration is a named constant 
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 from cluster.plan import ReplicaMemory
 from cluster.settings import GIB, MIB
-from cluster.shapes import Matrices, ModelShape
+from cluster.shapes import Matrices, ModelShape, Precision
 
-PRECISIONS = ("fp32", "bf16", "int8", "nf4")
+PRECISIONS = get_args(Precision)  # the widest first
 
 # Memory.
 NF4_BLOCK = 64  # weights that share an fp32 scale (QLoRA, arXiv:2305.14314)

@@ -269,9 +269,7 @@ def _milvus(storage: Storage) -> dict[str, Any]:
 
 
 def _volumes(plan: Plan) -> list[dict[str, Any]]:
-    parts = [*(plan.ingest.workers if plan.ingest else ())]
-    parts += plan.serving.replicas if plan.serving else ()
-    weights = {each.model: each.memory.weights for each in parts}
+    weights = {each.model: each.memory.weights for each in plan.replicas}
     sizes = {
         "quire-shared": plan.storage.page_files_bytes,
         "quire-models": 2 * sum(weights.values()),  # a checkpoint is wider than what was quantised

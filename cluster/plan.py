@@ -135,6 +135,12 @@ class Plan:
     version: int = VERSION
 
     @property
+    def replicas(self) -> tuple[Replicas, ...]:
+        """All of them: the ingest's workers, then the service's."""
+        ingest = self.ingest.workers if self.ingest else ()
+        return ingest + (self.serving.replicas if self.serving else ())
+
+    @property
     def gpus(self) -> dict[str, int]:
         """Whole GPUs by kind, the most at one time: the ingest ends before serving has its load."""
         parts = [part.gpus for part in (self.ingest, self.serving) if part]

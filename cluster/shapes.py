@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from cluster.errors import ModelUnavailable
 
+Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Family = Literal["qwen3_vl", "qwen2_vl", "paligemma"]
 RGB = 3
 

@@ -14,7 +14,7 @@ from cluster.formulas import PRECISIONS, PROMPT_TOKENS, TOKEN_CHARS
 from cluster.hardware import Accelerator, accelerators
 from cluster.plan import Role
 from cluster.settings import GIB
-from cluster.shapes import ModelShape
+from cluster.shapes import ModelShape, Precision
 
 UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 # Of one page on average (benchmarks/store.py, real manuals): its own row and its chunks'.
@@ -55,7 +55,6 @@ def names_of(value: object) -> object:
     )
 
 
-Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 CardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?$")]
 Seconds = Annotated[float, BeforeValidator(seconds_of), Field(gt=0)]

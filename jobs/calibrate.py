@@ -23,7 +23,8 @@ from cluster.fit import BATCH_TOKENS
 from cluster.formulas import language_bytes, page_flops, quantisation_bytes, vision_bytes
 from cluster.hardware import CPU, accelerators, kind_of
 from cluster.settings import GIB
-from cluster.workload import Numbers, Precision, Precisions
+from cluster.shapes import Precision
+from cluster.workload import Numbers, Precisions
 from models.embedder import Qwen3VLEmbedder
 from models.images import grid_size
 from models.inputs import MultimodalInput

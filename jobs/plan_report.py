@@ -108,7 +108,7 @@ def replica_columns(plan: Plan) -> Rows:
     found: Rows = [REPLICA_ROWS]
     found += [_replica_column("ingest", each) for each in ingest]
     found += [_replica_column("serve", each) for each in serving]
-    if not any(each.memory.cache for each in (*ingest, *serving)):
+    if not any(each.memory.cache for each in plan.replicas):
         cache = REPLICA_ROWS.index("KV cache")
         found = [(*column[:cache], *column[cache + 1 :]) for column in found]
     return found
@@ -177,9 +177,7 @@ def notes(plan: Plan) -> list[str]:
 
 def _computed(plan: Plan) -> str:
     """The roles whose speed was not measured."""
-    ingest = plan.ingest.workers if plan.ingest else ()
-    serving = plan.serving.replicas if plan.serving else ()
-    roles = dict.fromkeys(each.role for each in (*ingest, *serving) if not each.measured)
+    roles = dict.fromkeys(each.role for each in plan.replicas if not each.measured)
     return ", ".join(roles)
 
 
@@ -247,9 +245,7 @@ def _draw_plans(axes: Any, plans: Sequence[Plan]) -> None:
 
 
 def _draw_memory(axes: Any, plan: Plan) -> None:
-    ingest = plan.ingest.workers if plan.ingest else ()
-    serving = plan.serving.replicas if plan.serving else ()
-    replicas = (*ingest, *serving)
+    replicas = plan.replicas
     names = [f"{each.role}: {short(each.model)}\n{each.gpu or 'CPU'}" for each in replicas]
     rows = range(len(replicas))
     start = [0.0] * len(replicas)

@@ -10,7 +10,8 @@ from cluster.errors import NotFound
 from cluster.milvus import open_store
 from cluster.page_files import PageFiles
 from cluster.settings import Settings
-from models.options import EmbedderOptions, LateInteractionOptions, Precision, RerankerOptions
+from cluster.shapes import Precision
+from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
 from models.protocols import LateInteraction, MatchPages, Reranker
 from models.registry import registry
 from models.retrieval import (

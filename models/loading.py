@@ -12,8 +12,8 @@ from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from cluster.errors import ModelUnavailable, OutOfMemory
+from cluster.shapes import Precision
 from models.memory import refusal_of
-from models.options import Precision
 from models.registry import ModelSpec
 
 NF4_BLOCK = 64

@@ -9,9 +9,9 @@ from typing import Literal
 from cluster.core import Fingerprint
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
+from cluster.shapes import Precision
 from models.registry import ModelSpec, registry
 
-Precision = Literal["fp32", "bf16", "int8", "nf4"]
 Pooling = Literal["last", "mean"]
 
 

@@ -11,10 +11,11 @@ from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 
 from cluster.errors import InvalidInput, ModelUnavailable
+from cluster.shapes import Precision
 from models.batching import plan_batches
 from models.embedder import Qwen3VLEmbedder
 from models.inputs import MultimodalInput
-from models.options import EmbedderOptions, Precision
+from models.options import EmbedderOptions
 from models.registry import TINY_FOLDER, registry
 from models.visuals import Video
 from tests.checkpoints import picture, save_random_checkpoint
