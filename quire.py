@@ -18,14 +18,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.capacity.workload import Workload, checked, load_workload
 from cluster.core import Filter, Hit, Query, Scalar
 from cluster.errors import InvalidInput, NotFound, QuireError
 from cluster.settings import Settings, load_settings, prepare_serving
-from cluster.snippets import snippet
-from cluster.workload import Workload, checked, load_workload
+from cluster.text.snippets import snippet
 
 if TYPE_CHECKING:
-    from jobs.report import IngestReport
+    from jobs.ingest.report import IngestReport
 
 SNIPPET_CHARS = 240
 WIDE_COLUMNS = 150
@@ -123,7 +123,7 @@ def ingest(
 ) -> None:
     """Index PDFs and images: render, read, embed and store every page."""
     settings = load_settings(**settings_among(locals()))
-    from jobs.ingest import IngestRequest, run
+    from jobs.ingest.run import IngestRequest, run
 
     request = IngestRequest(
         paths=tuple(paths),
@@ -193,13 +193,13 @@ def search(
         max_cer=max_cer,
     )
     query = Query(text=text, image=read_image(image, settings), filter=wanted)
-    from jobs.search import open_retriever
+    from models.retrieval.local import open_retriever
 
     with open_retriever(settings) as retriever:
         hits = retriever.hits(query, settings)
     drawn = []
     if evidence is not None:
-        from jobs.evidence import run
+        from jobs.evidence_pictures import run
 
         drawn = run(settings, hits, text, evidence)
     if json_:
@@ -229,7 +229,7 @@ def vectors(
 ) -> None:
     """Write the multi-vectors of a document's pages, with the grid that they lie on."""
     settings = load_settings(tiles=tiles, late_interaction=late_interaction)
-    from jobs.vectors import run
+    from jobs.export_vectors import run
 
     pages = run(settings, file, kind=kind, pooling=pooling, out=out)
     print(f"{pages} pages in {out}")
@@ -239,8 +239,8 @@ def vectors(
 def status(store: Store = None, json_: Json = False) -> None:
     """Show collections with their documents, pages and failures."""
     settings = load_settings(store=store)
-    from cluster.milvus import open_store
-    from jobs.search import require_store
+    from cluster.store.milvus import open_store
+    from models.retrieval.local import require_store
 
     require_store(settings)
     rows = []
@@ -272,8 +272,8 @@ def documents(
 ) -> None:
     """List documents, newest first."""
     settings = load_settings(store=store, collection=collection)
-    from cluster.milvus import open_store
-    from jobs.search import require_store
+    from cluster.store.milvus import open_store
+    from models.retrieval.local import require_store
 
     require_store(settings)
     wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
@@ -298,7 +298,7 @@ def forget(
     """Remove documents: their rows and their page images, at once invisible."""
     settings = load_settings(store=store, collection=collection)
     from jobs.forget import run
-    from jobs.search import require_store
+    from models.retrieval.local import require_store
 
     require_store(settings)
     removed = run(settings, doc_id=doc_id, path=path, tenant=tenant)
@@ -412,9 +412,9 @@ def plan(
         raise InvalidInput(f"there is no profile {profile}: make one with `quire calibrate --out`")
     if chart is not None and chart.suffix.lower() != ".png":
         raise InvalidInput(f"the chart is a PNG: name a file.png, not {chart}")
-    from jobs.plan_report import print_outcome, to_json, to_markdown, write_chart
-    from jobs.planning import choose as chosen_of
-    from jobs.planning import run
+    from jobs.capacity.plan import choose as chosen_of
+    from jobs.capacity.plan import run
+    from jobs.capacity.report import print_outcome, to_json, to_markdown, write_chart
 
     outcome = run(load_settings(store=store), asked, profile)
     chosen = chosen_of(outcome, choose) if outcome.plans else None
@@ -439,7 +439,7 @@ def plan(
             write_chart(outcome, chart)
             said(f"the chart is in {chart}")
         if emit is not None:
-            from cluster.manifests import write_manifests
+            from cluster.kubernetes.manifests import write_manifests
 
             write_manifests(chosen, emit, image=image)
             said(f"plan {number} is in {emit}: kubectl apply -k {emit} (docs/operations.md)")
@@ -471,8 +471,8 @@ def calibrate(
 ) -> None:
     """Measure speed and memory on this machine, for `quire plan`."""
     settings = load_settings(store=store, model=model)
-    from cluster.calibration import PROFILE_FILE
-    from jobs.calibrate import CalibrationRequest, run
+    from cluster.capacity.profile import PROFILE_FILE
+    from jobs.capacity.calibrate import CalibrationRequest, run
 
     given = {
         "model": settings.model,
@@ -500,7 +500,7 @@ def create_key(
 ) -> None:
     """Create a key and show it, once."""
     settings = load_settings(store=store)
-    from serve.keys import KeyRing
+    from serve.auth.keys import KeyRing
 
     key, text = KeyRing(settings.keys_path).create(tenant, tuple(scope or ("search",)), note)
     print(text)
@@ -515,7 +515,7 @@ def create_key(
 def list_keys(store: Store = None, json_: Json = False) -> None:
     """List keys, without their secrets."""
     settings = load_settings(store=store)
-    from serve.keys import KeyRing
+    from serve.auth.keys import KeyRing
 
     rows = [
         {
@@ -538,7 +538,7 @@ def revoke_key(
 ) -> None:
     """Make a key useless, at once."""
     settings = load_settings(store=store)
-    from serve.keys import KeyRing
+    from serve.auth.keys import KeyRing
 
     print(f"revoked {KeyRing(settings.keys_path).revoke(key).key_id}")
 
@@ -552,9 +552,9 @@ def demo(
 ) -> None:
     """Index a small library and search it by text, in Japanese, and by screenshot."""
     settings = load_settings(store=store, top_k=3)
-    from jobs.demo import DemoSearch, prepare
-    from jobs.ingest import IngestRequest, run
-    from jobs.search import open_retriever
+    from jobs.demo.searches import DemoSearch, prepare
+    from jobs.ingest.run import IngestRequest, run
+    from models.retrieval.local import open_retriever
 
     console = Console()
     console.rule("1. ingest")
@@ -580,7 +580,7 @@ def demo(
 @command
 def models(json_: Json = False) -> None:
     """List the models that Quire knows, with parameters and memory; --json has the rest."""
-    from cluster.formulas import weight_bytes
+    from cluster.capacity.formulas import weight_bytes
     from models.registry import registry
 
     rows = []
@@ -654,8 +654,8 @@ def label_quality(
 ) -> None:
     """Build a training set: damage pages on purpose, let the engine read them, compare."""
     settings = load_settings(**settings_among(locals()))
-    from jobs.ocr_engine import find_engine
-    from jobs.quality_labels import LabelRequest, run
+    from jobs.ocr_quality.engines import find_engine
+    from jobs.ocr_quality.label import LabelRequest, run
 
     reader = find_engine(engine, settings.ocr_languages, timeout_s=settings.page_timeout_s)
     request = LabelRequest(tuple(paths), into, variants, pages, seed)
@@ -699,8 +699,8 @@ def train_quality(
 ) -> None:
     """Train a predictor, try it on documents it has not seen, and write a report."""
     settings = load_settings(late_interaction=late_interaction)
-    from jobs.quality_report import write_report
-    from jobs.quality_training import TrainRequest, as_json, run
+    from jobs.ocr_quality.report import write_report
+    from jobs.ocr_quality.train import TrainRequest, as_json, run
 
     if regression not in ("lightgbm", "svr") or vectors not in ("hidden", "vectors", "none"):
         raise InvalidInput("regression is lightgbm or svr; vectors is hidden, vectors or none")
@@ -734,8 +734,8 @@ def predict_quality(
 ) -> None:
     """Foretell error rates of pages and what to do with them: read, rescan or by hand."""
     settings = load_settings(**settings_among(locals()))
-    from jobs.quality_prediction import run
-    from models.quality_predictor import open_predictor
+    from jobs.ocr_quality.predict import run
+    from models.ocr_quality.predictor import open_predictor
 
     predictor = open_predictor(settings)
     found = list(run(settings, tuple(files), predictor))
@@ -749,7 +749,7 @@ def predict_quality(
 
 def open_late_interaction(settings: Settings) -> Any:
     """The late-interaction model of the settings. Raises ModelUnavailable."""
-    from models.colpali import ColPaliModel
+    from models.late_interaction.model import ColPaliModel
     from models.options import LateInteractionOptions
 
     return ColPaliModel(LateInteractionOptions.from_settings(settings))

@@ -31,15 +31,15 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from cluster.formulas import page_flops
+from cluster.capacity.formulas import page_flops
 from cluster.hardware import accelerators, kind_of
-from models.embedder import Qwen3VLEmbedder
+from models.engine.budget import TokenBudget
+from models.engine.loading import load_checkpoint
+from models.engine.random_weights import SHAPES, write_random_checkpoint
 from models.images import grid_size
 from models.inputs import MultimodalInput
-from models.loading import load_checkpoint
-from models.memory import TokenBudget
 from models.options import EmbedderOptions
-from models.random_checkpoint import SHAPES, write_random_checkpoint
+from models.qwen3_vl.embedder import Qwen3VLEmbedder
 from models.registry import registry
 
 PADDED_BATCH = 8

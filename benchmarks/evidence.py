@@ -19,17 +19,17 @@ import pymupdf
 from rich.console import Console
 from rich.table import Table
 
-from cluster.page_vectors import Box
-from cluster.page_words import PageWord, from_bytes, matched_words
-from jobs.pdf import Renderer, RenderLimits, RenderTarget
-from models.colpali import ColPaliModel
-from models.embedder import Qwen3VLEmbedder
-from models.evidence import Evidence, of_states, of_words
+from cluster.pages.vectors import Box
+from cluster.pages.words import PageWord, from_bytes, matched_words
+from jobs.rendering.client import Renderer, RenderLimits, RenderTarget
+from models.evidence.regions import Evidence, of_states, of_words
 from models.inputs import MultimodalInput
-from models.late_interaction import token_evidence
+from models.late_interaction.model import ColPaliModel
+from models.late_interaction.search import token_evidence
 from models.options import EmbedderOptions, LateInteractionOptions
+from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
-TEXTS = Path(__file__).parent.parent / "jobs" / "demo_texts"
+TEXTS = Path(__file__).parent.parent / "jobs" / "demo" / "texts"
 WIDTH, HEIGHT = 595, 842
 SENTENCE_WORDS = 5
 ROWS = 26

@@ -19,8 +19,8 @@ from colpali_engine.models import ColPaliProcessor
 from rich.console import Console
 from rich.table import Table
 
-from cluster.page_vectors import PackedVectors, Storage, Tile, pack_vectors, to_bytes
-from models.scoring import maxsim
+from cluster.pages.vectors import PackedVectors, Storage, Tile, pack_vectors, to_bytes
+from models.late_interaction.maxsim import maxsim
 
 DIMENSION = 128
 ROUNDS = 5

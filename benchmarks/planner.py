@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cluster.calibration import Profile
-from cluster.capacity import Planner
+from cluster.capacity.planner import Planner
+from cluster.capacity.profile import Profile
+from cluster.capacity.workload import load_workload
 from cluster.settings import load_settings
-from cluster.workload import load_workload
-from jobs.planning import models_for
+from jobs.capacity.plan import models_for
 
 ROUNDS = 20
 GOAL_MS = 200

@@ -2,9 +2,10 @@
 
     python -m benchmarks.quality [LABELS] [--heldout LABELS …] [--statistics-only]
 
-LABELS is what `quire quality label` made; models/quality/README.md says of what. "Unseen kind":
-trained on all kinds of pages but one, tried on that one; kinds are the names of the documents up to
-the first dash or digit. HELDOUT is tried with the shipped predictor as it is.
+LABELS is what `quire quality label` made; models/checkpoints/ocr-quality/README.md says of
+what. "Unseen kind": trained on all kinds of pages but one, tried on that one; kinds are the names
+of the documents up to the first dash or digit. HELDOUT is tried with the shipped predictor as it
+is.
 """
 
 import argparse
@@ -18,15 +19,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cluster.settings import load_settings
-from jobs.quality_fit import Corrector, FeatureSet, figures
-from jobs.quality_table import QualityTable, read_table
-from jobs.quality_training import TrainRequest, base_models, compare, feature_sets, pooled
-from models.colpali import ColPaliModel
+from jobs.ocr_quality.fit import Corrector, FeatureSet, figures
+from jobs.ocr_quality.table import QualityTable, read_table
+from jobs.ocr_quality.train import TrainRequest, base_models, compare, feature_sets, pooled
+from models.late_interaction.model import ColPaliModel
+from models.ocr_quality.features import image_statistics
+from models.ocr_quality.files import QualityModel, load_model, to_rate
+from models.ocr_quality.predictor import SHIPPED_FOLDER
 from models.options import LateInteractionOptions
 from models.protocols import LateInteraction
-from models.quality_features import image_statistics
-from models.quality_model import QualityModel, load_model, to_rate
-from models.quality_predictor import SHIPPED_FOLDER
 
 COLUMNS = ("mae", "of_mean", "rmse", "spearman", "auroc", "calibration")
 LEAST_ROWS_OF_A_KIND = 30

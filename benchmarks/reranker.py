@@ -23,12 +23,12 @@ from rich.table import Table
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from benchmarks.store import page_text
+from models.engine.loading import checkpoint_folder
 from models.inputs import MultimodalInput
-from models.loading import checkpoint_folder
 from models.options import RerankerOptions
-from models.pairs import SYSTEM
+from models.qwen3_vl.rerank_prompts import SYSTEM
+from models.qwen3_vl.reranker import Qwen3VLReranker, gather
 from models.registry import registry
-from models.reranker import Qwen3VLReranker, gather
 
 DOCUMENTS = 20
 PAGE_CHARS = 2400

@@ -28,21 +28,21 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from cluster.chunks import chunk_text
+from benchmarks.corpus import held_out_pdfs, keyword_query, tidy
+from benchmarks.screenshots import screenshot
 from cluster.core import Document, Fingerprint, Hit, Query, Row, doc_id_of, page_id, sha256_of
-from cluster.milvus import MilvusStore, open_store
-from cluster.page_files import PageFiles
+from cluster.pages.files import PageFiles
 from cluster.settings import Settings, load_settings
-from jobs.pdf import Renderer, RenderLimits, RenderTarget
-from models.embedder import Qwen3VLEmbedder
+from cluster.store.milvus import MilvusStore, open_store
+from cluster.text.chunks import chunk_text
+from jobs.rendering.client import Renderer, RenderLimits, RenderTarget
 from models.inputs import MultimodalInput
 from models.options import EmbedderOptions, RerankerOptions
-from models.prompts import EncodedInput
+from models.qwen3_vl.embedder import Qwen3VLEmbedder
+from models.qwen3_vl.prompts import EncodedInput
+from models.qwen3_vl.reranker import Qwen3VLReranker
 from models.registry import ModelSpec
-from models.reranker import Qwen3VLReranker
-from models.retrieval import Retriever, local_first_stage, local_second_stage
-from models.tiny.augment import screenshot
-from models.tiny.corpus import held_out_pdfs, keyword_query, tidy
+from models.retrieval.retriever import Retriever, local_first_stage, local_second_stage
 
 SCREEN_DPI = 150  # what screenshots are cut from
 DEPTH = 100

@@ -28,8 +28,8 @@ from rich.table import Table
 
 from benchmarks.load import Load, Outcome
 from benchmarks.store import fill, rows_of_page
-from cluster.milvus import open_store
 from cluster.settings import ModelScaling, Settings, free_port, load_settings, prepare_serving
+from cluster.store.milvus import open_store
 
 CLIENTS = (1, 16, 64)
 STEADY_S = 15.0
@@ -202,9 +202,9 @@ def _stages(outcome: Outcome) -> Iterator[Row]:
 def _in_process(service: Service, clients: int, seconds: float) -> Outcome:
     """The same searches by as many tasks of one process that has the model and the store."""
     from cluster.core import Query
-    from models.embedder import Qwen3VLEmbedder
     from models.options import EmbedderOptions
-    from models.retrieval import Retriever, local_first_stage
+    from models.qwen3_vl.embedder import Qwen3VLEmbedder
+    from models.retrieval.retriever import Retriever, local_first_stage
 
     embedder = Qwen3VLEmbedder(EmbedderOptions())
     outcome = Outcome()

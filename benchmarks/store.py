@@ -30,10 +30,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from cluster.chunks import chunk_text
 from cluster.core import Document, Filter, Fingerprint, Mode, Row, doc_id_of
-from cluster.milvus import MilvusStore, StoreAddress, open_store
 from cluster.settings import MIB, load_settings
+from cluster.store.milvus import MilvusStore, StoreAddress, open_store
+from cluster.text.chunks import chunk_text
 from models.options import EmbedderOptions
 
 PAGES_PER_DOCUMENT = 20

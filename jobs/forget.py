@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from cluster.core import Document, Filter
 from cluster.errors import InvalidInput
-from cluster.milvus import MilvusStore, open_store
-from cluster.page_files import PageFiles
+from cluster.pages.files import PageFiles
 from cluster.settings import Settings
 from cluster.sources import absolute_source
+from cluster.store.milvus import MilvusStore, open_store
 
 
 @dataclass(frozen=True)

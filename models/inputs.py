@@ -7,8 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from models.prompts import VIDEO, EncodedInput, Prompt, PromptTokenizer, content_of
-from models.visuals import Picture, Video, VisualBudget
+from models.qwen3_vl.prompts import VIDEO, EncodedInput, Prompt, PromptTokenizer, content_of
+from models.qwen3_vl.visuals import Picture, Video, VisualBudget
 
 CLOSING_TOKEN = "<|endoftext|>"  # noqa: S105 — a token of the vocabulary
 

@@ -6,10 +6,10 @@ Light on purpose: nothing here loads a model or imports torch.
 from dataclasses import dataclass
 from typing import Literal
 
+from cluster.capacity.shapes import Precision
 from cluster.core import Fingerprint
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
-from cluster.shapes import Precision
 from models.registry import ModelSpec, registry
 
 Pooling = Literal["last", "mean"]

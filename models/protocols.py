@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from cluster.core import Fingerprint, Hit
-from cluster.page_vectors import PageVectors
+from cluster.pages.vectors import PageVectors
 from models.inputs import MultimodalInput
-from models.prompts import EncodedInput
+from models.qwen3_vl.prompts import EncodedInput
+from models.qwen3_vl.visuals import Picture
 from models.registry import ModelSpec
-from models.visuals import Picture
 
 if TYPE_CHECKING:  # it needs torch, and those who only ask do without
-    from models.memory import TokenBudget
+    from models.engine.budget import TokenBudget
 
 
 class Embedder(Protocol):

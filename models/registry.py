@@ -7,15 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from cluster.capacity.shapes import (
+    COLPALI,
+    COLQWEN2,
+    QWEN3_VL_2B,
+    QWEN3_VL_8B,
+    ModelShape,
+    shape_of,
+)
 from cluster.errors import ModelUnavailable
-from cluster.shapes import COLPALI, COLQWEN2, QWEN3_VL_2B, QWEN3_VL_8B, ModelShape, shape_of
 from models.images import FACTOR_PX
 
 Kind = Literal["embedder", "reranker", "late-interaction"]
 
-TINY_FOLDER = Path(__file__).parent / "tiny"
-TINY_RERANKER_FOLDER = Path(__file__).parent / "tiny_reranker"
-TINY_COLQWEN3_FOLDER = Path(__file__).parent / "tiny_colqwen3"
+TINY_FOLDER = Path(__file__).parent / "checkpoints" / "quire-tiny"
+TINY_RERANKER_FOLDER = Path(__file__).parent / "checkpoints" / "quire-tiny-reranker"
+TINY_COLQWEN3_FOLDER = Path(__file__).parent / "checkpoints" / "quire-tiny-colqwen3"
 VISUAL_TOKEN_PX = FACTOR_PX * FACTOR_PX
 # 1024 visual tokens reach 52.3 of the 52.9 nDCG that 2000 reach on VisDoc (the authors' ablation),
 # for half of the arithmetic.

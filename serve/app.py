@@ -12,16 +12,16 @@ from ray import serve
 from cluster.errors import InvalidInput
 from cluster.runtime import cluster_gpus, cluster_nodes, is_running, on_kind
 from cluster.settings import DeviceScaling, Scaling, Settings, load_settings
+from models.ocr_quality.files import load_card
+from models.ocr_quality.predictor import predictor_folder
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
-from models.quality_model import load_card
-from models.quality_predictor import predictor_folder
-from serve.embedder import EmbedderDeployment
-from serve.indexer import IndexerDeployment
-from serve.late_interaction import LateInteractionDeployment
-from serve.quality import QualityDeployment
-from serve.reranker import RerankerDeployment
+from serve.deployments.embedder import EmbedderDeployment
+from serve.deployments.indexer import IndexerDeployment
+from serve.deployments.late_interaction import LateInteractionDeployment
+from serve.deployments.ocr_quality import QualityDeployment
+from serve.deployments.reranker import RerankerDeployment
 from serve.router import Models, Router
-from serve.web import build_http
+from serve.web.application import build_http
 
 APP = "quire"
 DRAIN_S = 5.0  # beyond the longest request: a replica that is replaced may finish its own

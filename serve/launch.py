@@ -11,7 +11,7 @@ from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.runtime import ray_session, require_gpus
 from cluster.settings import Settings
 from serve.app import APP, LOGGING, application, reserved_cpus
-from serve.keys import KeyRing
+from serve.auth.keys import KeyRing
 
 
 @contextmanager

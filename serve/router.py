@@ -17,30 +17,30 @@ import numpy as np
 from cluster.core import Document, Hit, Page, Query
 from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
-from cluster.milvus import MilvusStore
-from cluster.page_files import PageFiles, PageKey, vectors_kind
+from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
-from cluster.store_link import StoreLink
+from cluster.store.connection import StoreLink
+from cluster.store.milvus import MilvusStore
 from jobs.forget import Forgotten, forget_document
-from models.evidence import Evidence, of_contributions
-from models.evidence_finder import EvidenceFinder, MethodAsked
+from models.evidence.finder import EvidenceFinder, MethodAsked
+from models.evidence.regions import Evidence, of_contributions
 from models.inputs import MultimodalInput
+from models.ocr_quality.predictor import QualityPrediction
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
-from models.quality_predictor import QualityPrediction
 from models.registry import ModelSpec, registry
-from models.retrieval import FirstStage, Found, Retriever, SecondStage
-from serve.embedder import Embedded
-from serve.handles import (
+from models.retrieval.retriever import FirstStage, Found, Retriever, SecondStage
+from serve.auth.keys import KeyRing
+from serve.deployments.embedder import Embedded
+from serve.deployments.handles import (
     EmbedderHandle,
     Handle,
     LateInteractionHandle,
     QualityHandle,
     RerankerHandle,
 )
-from serve.jobs import Job, JobRequest
-from serve.keys import KeyRing
+from serve.deployments.journal import Job, JobRequest
+from serve.deployments.reranker import Scored
 from serve.logs import log_as_service
-from serve.reranker import Scored
 from serve.tracing import Trace
 from serve.uploads import Uploads
 

@@ -10,9 +10,9 @@ import fsspec
 
 from cluster.core import Document, doc_id_of
 from cluster.errors import InvalidInput, TooLarge
-from cluster.expressions import document_key
 from cluster.sources import SUFFIXES, absolute_source
-from cluster.terms import cut_utf8
+from cluster.store.filters import document_key
+from cluster.text.terms import cut_utf8
 
 NAME_BYTES = 200  # file systems take 255
 CHUNK_BYTES = 2**20

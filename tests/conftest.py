@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo_library import write_library
-from tests.serving import Server, quire, running
+from jobs.demo.library import write_library
+from tests.support.serving import Server, quire, running
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cluster.metrics import service_metrics
 from cluster.settings import Settings
 from quire import app
-from serve.web import build_http
+from serve.web.application import build_http
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "docs" / "grafana" / "quire.json"

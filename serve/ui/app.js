@@ -1,21 +1,21 @@
 /** The page: puts its parts together and goes where the address says. */
 
-import { getReadiness, listDocuments, listModels, onKeyNeeded } from "./api.js";
-import { goTo, readAddress, toAddress } from "./address.js";
-import { askKey, explain } from "./dialogs.js";
-import { createDocuments } from "./documents.js";
-import { createDrop } from "./drop.js";
-import { byId } from "./element.js";
-import { createFilters } from "./filters.js";
-import { createJobs } from "./jobs.js";
-import { createKeys } from "./keys.js";
-import { createLanguageSwitch, onLanguage, t } from "./language.js";
-import { documentName } from "./naming.js";
-import { createQueryForm } from "./query.js";
-import { createResults } from "./results.js";
-import { createSearch } from "./search.js";
-import { createThemeSwitch } from "./theme.js";
-import { createViewer } from "./viewer.js";
+import { getReadiness, listDocuments, listModels, onKeyNeeded } from "./lib/api.js";
+import { goTo, readAddress, toAddress } from "./lib/address.js";
+import { askKey, explain } from "./lib/dialogs.js";
+import { createDocuments } from "./documents/documents.js";
+import { createDrop } from "./documents/drop.js";
+import { byId } from "./lib/element.js";
+import { createFilters } from "./search/filters.js";
+import { createJobs } from "./documents/jobs.js";
+import { createKeys } from "./lib/keys.js";
+import { createLanguageSwitch, onLanguage, t } from "./lib/language.js";
+import { documentName } from "./lib/naming.js";
+import { createQueryForm } from "./search/query.js";
+import { createResults } from "./search/results.js";
+import { createSearch } from "./search/search.js";
+import { createThemeSwitch } from "./lib/theme.js";
+import { createViewer } from "./viewer/viewer.js";
 
 const READY_S = 5;
 const LONGEST_Q = 800; // of the words to mark in a page, as its route takes them

@@ -1,0 +1,1 @@
+"""The capacity planner: which models and replicas fit which GPUs, how fast, at what price."""

@@ -1,0 +1,110 @@
+"""A plan's replicas → the settings that ingest and serve take from it (`--plan FILE`)."""
+
+import math
+from typing import Any
+
+from cluster.capacity.workload import Candidate, Workload
+from cluster.plan import IngestPlan, Replicas, ServingPlan
+from cluster.settings import Settings
+
+ROUTERS = 2
+ROUTER_QPS = 50  # of one router (benchmarks/serving.py), with room
+MODEL_CPUS = 2  # that Ray reserves for a replica: host threads that decode and tokenise
+LEAST_TARGET = 0.1
+LATE_BATCH_TOKENS = int(Settings.model_fields["late_interaction_batch_tokens"].default)
+SCALED = {
+    "embedder": "embedder_replicas",
+    "reranker": "reranker_replicas",
+    "late-interaction": "late_interaction_replicas",
+}
+
+
+def settings_of(
+    workload: Workload,
+    embedder: Candidate,
+    precision: str,
+    late: Candidate | None,
+    ingest: IngestPlan | None,
+    serving: ServingPlan | None,
+) -> dict[str, Any]:
+    """Settings by name; nested ones hold only what is planned."""
+    found: dict[str, Any] = {"model": embedder.name, "precision": precision}
+    if precision in ("int8", "nf4"):
+        found["quantize_vision"] = False
+    for name in ("max_pixels", "dimensions"):
+        if value := getattr(workload, name):
+            found[name] = value
+    if late is not None:
+        found |= {
+            "multi_vectors": workload.multi_vectors,
+            "late_interaction": late.name,
+            "late_interaction_batch_tokens": LATE_BATCH_TOKENS,
+            "tiles": 1,
+            "token_pooling": 1,
+        }
+    if workload.quality == "on":
+        found["quality"] = "on"
+    is_mixed = len(workload.gpus) != 1  # the pool: replicas could land on what is not meant
+    if ingest:
+        found |= _of_ingest(ingest, is_mixed)
+    if serving:
+        found |= _of_serving(serving, workload, is_mixed)
+    return found
+
+
+def _of_ingest(ingest: IngestPlan, is_mixed: bool) -> dict[str, Any]:
+    workers = ingest.workers
+    found: dict[str, Any] = {
+        # One job has one budget: that of the smallest card.
+        "batch_tokens": min(each.batch_tokens for each in workers),
+        "workers": sum(each.count for each in workers),
+        "render_workers": ingest.render_cpus,
+    }
+    if ingest.gpus:
+        found["gpus_per_worker"] = max(each.gpu_share for each in workers)
+        found["gpu_memory_fraction"] = min(each.memory_fraction for each in workers)
+    if is_mixed and len(ingest.gpus) == 1:
+        found["gpu_kind"] = next(iter(ingest.gpus))
+    return found
+
+
+def _of_serving(serving: ServingPlan, workload: Workload, is_mixed: bool) -> dict[str, Any]:
+    # What is not planned is asleep, and takes no GPU when it is woken.
+    found: dict[str, Any] = {"rerank": "none", "reranker_replicas": {"min_replicas": 0, "gpus": 0}}
+    if serving.gpus:  # two, so that one may go
+        most = max(ROUTERS, math.ceil(serving.qps / ROUTER_QPS))
+        found["router"] = {"min_replicas": ROUTERS, "max_replicas": most}
+    for each in serving.replicas:
+        if each.role not in SCALED:
+            continue  # room is kept: an indexer takes a share like the embedder's
+        found[SCALED[each.role]] = _scaling(each, is_mixed)
+        if each.role == "reranker":
+            found |= {
+                "rerank": "cross-encoder",
+                "reranker": each.model,
+                "rerank_precision": each.precision,
+                "rerank_batch_tokens": each.batch_tokens,
+                "rerank_k": workload.rerank_k,
+            }
+    return found
+
+
+def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
+    """All of the planned replicas, always: fewer would not keep the planned time.
+
+    Whoever lowers `min_replicas` finds the autoscaler's aim set to the planned load.
+    """
+    found: dict[str, Any] = {
+        "min_replicas": replicas.count,
+        "max_replicas": replicas.count,
+        "target_ongoing_requests": max(LEAST_TARGET, round(replicas.busy, 2)),
+        "cpus": MODEL_CPUS,
+        "gpus": replicas.gpu_share,
+    }
+    if replicas.role != "late-interaction":
+        found["batch_tokens"] = replicas.batch_tokens
+    if replicas.gpu:
+        found["memory_fraction"] = replicas.memory_fraction
+        if is_mixed:
+            found["gpu_kind"] = replicas.gpu
+    return found

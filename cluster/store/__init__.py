@@ -1,0 +1,1 @@
+"""Milvus, embedded or a server: schema, filters, writes and searches of one collection."""

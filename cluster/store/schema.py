@@ -1,0 +1,224 @@
+"""The two collections behind a Quire collection: documents, and their page and chunk rows."""
+
+import json
+import re
+from typing import Any
+
+from pymilvus import DataType, Function, FunctionType, MilvusClient
+
+from cluster.core import Document, Page, Row, Scalar
+from cluster.errors import InvalidInput
+from cluster.store.filters import (
+    LABEL_CHARS,
+    UNKNOWN_CER,
+    checked_doc_id,
+    document_key,
+    label,
+    labels_of,
+    page_row_id,
+)
+from cluster.text.terms import cut_utf8, to_terms
+
+VARCHAR_BYTES = 65_535
+TITLE_BYTES = 1_024
+PATH_BYTES = 4_096
+NAME_BYTES = 256
+MAX_TAGS = 64
+MAX_LABELS = 256
+METADATA_BYTES = 32_768
+MAX_NUMBER = 2**63 - 1
+# Milvus asks for a vector in every collection; documents have none of their own.
+NO_VECTOR = [0.0, 1.0]
+DOCUMENT_FIELDS = (
+    "doc_id",
+    "sha256",
+    "source",
+    "title",
+    "pages",
+    "status",
+    "error",
+    "tenant",
+    "tags",
+    "metadata",
+    "fingerprint",
+    "time_ms",
+)
+_METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+
+def documents_schema() -> tuple[Any, Any]:
+    """Schema and index of the documents collection."""
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("doc_key", DataType.VARCHAR, is_primary=True, max_length=64)
+    _add_document_fields(schema)
+    schema.add_field("sha256", DataType.VARCHAR, max_length=64)
+    schema.add_field("pages", DataType.INT64)
+    schema.add_field("status", DataType.VARCHAR, max_length=16)
+    schema.add_field("error", DataType.VARCHAR, max_length=PATH_BYTES)
+    schema.add_field("fingerprint", DataType.VARCHAR, max_length=PATH_BYTES)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(NO_VECTOR))
+    index = MilvusClient.prepare_index_params()
+    index.add_index("vector", index_type="AUTOINDEX", metric_type="L2")
+    return schema, index
+
+
+def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
+    """Schema and index of the page and chunk rows; `description` carries the fingerprint."""
+    schema = MilvusClient.create_schema(
+        auto_id=False, enable_dynamic_field=False, description=description
+    )
+    schema.add_field("row_id", DataType.VARCHAR, is_primary=True, max_length=96)
+    schema.add_field("doc_key", DataType.VARCHAR, max_length=64)
+    _add_document_fields(schema)
+    schema.add_field("page", DataType.INT64)
+    schema.add_field("chunk", DataType.INT64)
+    schema.add_field("kind", DataType.VARCHAR, max_length=8)
+    schema.add_field("text", DataType.VARCHAR, max_length=VARCHAR_BYTES)
+    schema.add_field(
+        "terms",
+        DataType.VARCHAR,
+        max_length=VARCHAR_BYTES,
+        enable_analyzer=True,
+        analyzer_params={"tokenizer": "whitespace"},
+    )
+    schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+    schema.add_field("width_px", DataType.INT64)
+    schema.add_field("height_px", DataType.INT64)
+    schema.add_field("expected_cer", DataType.FLOAT)
+    schema.add_function(
+        Function(
+            name="bm25",
+            function_type=FunctionType.BM25,
+            input_field_names=["terms"],
+            output_field_names=["sparse"],
+        )
+    )
+    index = MilvusClient.prepare_index_params()
+    index.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
+    index.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+    return schema, index
+
+
+def _add_document_fields(schema: Any) -> None:
+    """What documents and their rows both carry."""
+    schema.add_field("doc_id", DataType.VARCHAR, max_length=32)
+    schema.add_field("title", DataType.VARCHAR, max_length=TITLE_BYTES)
+    schema.add_field("source", DataType.VARCHAR, max_length=PATH_BYTES)
+    schema.add_field("tenant", DataType.VARCHAR, max_length=NAME_BYTES)
+    for name, length, capacity in (
+        ("tags", NAME_BYTES, MAX_TAGS),
+        ("labels", LABEL_CHARS, MAX_LABELS),
+    ):
+        schema.add_field(
+            name,
+            DataType.ARRAY,
+            element_type=DataType.VARCHAR,
+            max_length=length,
+            max_capacity=capacity,
+        )
+    schema.add_field("metadata", DataType.JSON)
+    schema.add_field("time_ms", DataType.INT64)
+
+
+def document_entity(document: Document) -> dict[str, Any]:
+    """The row of a document."""
+    status = label("status", document.status)
+    return {
+        **_shared_entity(document, extra_labels=[status]),
+        "sha256": document.sha256,
+        "pages": document.pages,
+        "status": document.status,
+        "error": cut_utf8(document.error, PATH_BYTES),
+        "fingerprint": document.fingerprint,
+        "vector": NO_VECTOR,
+    }
+
+
+def row_entity(row: Row) -> dict[str, Any]:
+    """The row of a page or a chunk."""
+    return {
+        **_shared_entity(row.document, extra_labels=[]),
+        "row_id": page_row_id(row.document.tenant, row.document.doc_id, row.page, row.chunk),
+        "page": row.page,
+        "chunk": row.chunk,
+        "kind": row.kind,
+        # A page's chunks carry what its own row has to cut.
+        "text": cut_utf8(row.text, VARCHAR_BYTES),
+        "terms": cut_utf8(to_terms(row.text), VARCHAR_BYTES),
+        "vector": row.vector,
+        "width_px": row.width_px,
+        "height_px": row.height_px,
+        "expected_cer": UNKNOWN_CER if row.expected_cer is None else row.expected_cer,
+    }
+
+
+def to_document(entity: dict[str, Any]) -> Document:
+    """A document from its row."""
+    fields = {name: entity[name] for name in DOCUMENT_FIELDS}
+    return Document(
+        **fields | {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"])}
+    )
+
+
+def to_page(entity: dict[str, Any]) -> Page:
+    """A page from its row."""
+    return Page(**page_facts(entity), width_px=entity["width_px"], height_px=entity["height_px"])
+
+
+def page_facts(entity: dict[str, Any]) -> dict[str, Any]:
+    """What a page and a hit both take from a row."""
+    return {
+        **{name: entity[name] for name in ("page", "title", "source", "text", "tenant")},
+        "doc_id": checked_doc_id(entity["doc_id"]),
+        "tags": tuple(entity["tags"]),
+        "metadata": dict(entity["metadata"]),
+        "expected_cer": None if entity["expected_cer"] < 0 else float(entity["expected_cer"]),
+    }
+
+
+def row_facts(document: Document) -> tuple[list[str], dict[str, Scalar], str]:
+    """Tags, metadata and source as a document's rows carry them."""
+    return list(document.tags), dict(document.metadata), cut_utf8(document.source, PATH_BYTES)
+
+
+def check_document_fields(tenant: str, tags: tuple[str, ...], metadata: dict[str, Scalar]) -> None:
+    """Raise InvalidInput where tenant, tags or metadata would not fit into the store."""
+    if len(tags) > MAX_TAGS or any(not tag or _bytes(tag) > NAME_BYTES for tag in tags):
+        raise InvalidInput(f"at most {MAX_TAGS} tags of 1 to {NAME_BYTES} bytes each")
+    if _bytes(tenant) > NAME_BYTES:
+        raise InvalidInput(f"a tenant's name has at most {NAME_BYTES} bytes")
+    wrong = [key for key in metadata if not _METADATA_KEY.fullmatch(key)]
+    if wrong:
+        raise InvalidInput(
+            f"metadata key {wrong[0]!r}: use letters, digits, _ . - (64 at most, a letter first)"
+        )
+    for key, value in metadata.items():
+        if isinstance(value, str):
+            _bytes(value)
+        elif not -MAX_NUMBER <= value <= MAX_NUMBER:  # also what is not a number
+            raise InvalidInput(f"metadata {key}: {value} is not a number that can be stored")
+    if len(metadata) > MAX_LABELS // 2 or len(json.dumps(metadata)) > METADATA_BYTES:
+        raise InvalidInput(f"metadata: {MAX_LABELS // 2} keys and {METADATA_BYTES} bytes at most")
+
+
+def _bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{text[:80]!r} holds half a character: write it as UTF-8") from error
+
+
+def _shared_entity(document: Document, extra_labels: list[str]) -> dict[str, Any]:
+    labels = labels_of(document.tenant, document.tags, document.metadata, document.source)
+    return {
+        "doc_key": document_key(document.tenant, document.doc_id),
+        "doc_id": document.doc_id,
+        "title": cut_utf8(document.title, TITLE_BYTES),
+        "source": cut_utf8(document.source, PATH_BYTES),
+        "tenant": document.tenant,
+        "tags": list(document.tags),
+        "labels": labels + extra_labels,
+        "metadata": document.metadata,
+        "time_ms": document.time_ms,
+    }

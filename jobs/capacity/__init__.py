@@ -1,0 +1,1 @@
+"""Plans for people: gather the workload, plan, report, and calibrate on this machine."""

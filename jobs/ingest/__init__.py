@@ -1,0 +1,1 @@
+"""The ingest: check, render, embed and write every page, and report what became of each input."""

@@ -1,0 +1,1 @@
+"""Training and using OCR quality predictors: labels, table, fit, report, prediction."""

@@ -1,0 +1,1 @@
+"""Documents into pages, in a process that may be killed: pixels, words, OCR."""

@@ -1,0 +1,1 @@
+"""What every model runs on: checkpoints into memory, devices, token budgets, attention."""

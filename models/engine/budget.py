@@ -1,0 +1,108 @@
+"""The memory of a GPU: how much of it this process may take, and what is done when it runs out."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import torch
+
+from cluster.errors import OutOfMemory
+from models.engine.batching import plan_batches
+
+log = logging.getLogger(__name__)
+REFUSALS = ("out of memory", "ALLOC_FAILED")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def limit_gpu_memory(fraction: float | None) -> None:
+    """Let the tensors of this process take a share of its GPU's memory; None: all of it.
+
+    To be called before a model is loaded.
+    """
+    if fraction is not None and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(fraction)
+
+
+def refusal_of(error: RuntimeError) -> str:
+    """What a lack of memory says; raises what is none.
+
+    torch has a type for its own allocator's refusals; libraries' are RuntimeErrors by their text.
+    """
+    words = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or any(each in words for each in REFUSALS):
+        return words
+    raise error
+
+
+class TokenBudget:
+    """The tokens that one model computes at once; halved, once, where memory runs out.
+
+    `on_refusal` is called whenever it runs out.
+    """
+
+    def __init__(self, model: str, tokens: int) -> None:
+        self.model = model
+        self.tokens = tokens
+        self.halved = False
+        self.on_refusal: Callable[[], None] = lambda: None
+
+    def map(
+        self,
+        compute: Callable[[list[Item]], Iterable[Result]],
+        items: Sequence[Item],
+        tokens: Sequence[int],
+    ) -> list[Result]:
+        """What `compute` makes of each item, a batch under the budget at a time.
+
+        An item over the budget is alone in its batch. Raises OutOfMemory.
+        """
+        results: dict[int, Result] = {}
+        while True:
+            try:
+                for batch in self._plan(tokens, results):
+                    made = compute([items[index] for index in batch])
+                    results.update(zip(batch, made, strict=True))
+                return [results[index] for index in range(len(items))]
+            except RuntimeError as error:
+                refusal = refusal_of(error)
+            # Not before here: the error holds the tensors of the batch that failed.
+            self._refused()
+            self._halve(refusal)
+
+    def whole(self, compute: Callable[[], Result]) -> Result:
+        """What cannot be split. Raises OutOfMemory."""
+        try:
+            return compute()
+        except RuntimeError as error:
+            refusal = refusal_of(error)
+        self._refused()
+        raise self._error(refusal)
+
+    def _plan(self, tokens: Sequence[int], done: dict[int, Result]) -> list[list[int]]:
+        left = [index for index in range(len(tokens)) if index not in done]
+        sizes = [min(tokens[index], self.tokens) for index in left]
+        return [[left[place] for place in batch] for batch in plan_batches(sizes, self.tokens)]
+
+    def _refused(self) -> None:
+        self.on_refusal()
+        torch.cuda.empty_cache()  # nothing where there is no GPU
+
+    def _halve(self, refusal: str) -> None:
+        if self.halved:
+            raise self._error(refusal)
+        before, self.tokens = self.tokens, max(1, self.tokens // 2)
+        self.halved = True
+        log.warning(
+            "%s ran out of memory with batches of %d tokens and goes on with %d: %s",
+            self.model,
+            before,
+            self.tokens,
+            refusal,
+        )
+
+    def _error(self, refusal: str) -> OutOfMemory:
+        return OutOfMemory(
+            f"{self.model} ran out of memory with batches of {self.tokens} tokens: lower its "
+            f"batch_tokens or max_pixels, or let `quire plan` choose them ({refusal})"
+        )

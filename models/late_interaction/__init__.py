@@ -1,0 +1,1 @@
+"""The ColPali family: multi-vectors of pages and questions, MaxSim, pooling."""

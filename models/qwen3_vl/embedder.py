@@ -1,0 +1,106 @@
+"""The Qwen3-VL embedder: multimodal inputs in, unit vectors out, exact whatever the batch."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import torch
+
+from models.engine.batching import pack
+from models.engine.budget import TokenBudget
+from models.engine.loading import load_checkpoint
+from models.images import FACTOR_PX
+from models.inputs import InputEncoder, MultimodalInput
+from models.options import EmbedderOptions, Pooling
+from models.qwen3_vl.forward import PackedQwen3VL
+from models.qwen3_vl.prompts import EncodedInput
+from models.qwen3_vl.visuals import Picture
+from models.registry import registry
+
+WINDOW = 64  # inputs that are encoded while the device works on those before
+
+
+class Qwen3VLEmbedder:
+    """Embeds text, images, video frames or any mix with one checkpoint."""
+
+    def __init__(self, options: EmbedderOptions) -> None:
+        """Load the checkpoint. Raises ModelUnavailable or InvalidInput."""
+        spec = registry.find(options.model)
+        checkpoint = load_checkpoint(
+            spec,
+            options.precision,
+            device=options.device,
+            quantize_vision=options.quantize_vision,
+        )
+        self.spec = spec
+        self.pooling = options.pooling
+        self.budget = TokenBudget(spec.name, options.batch_tokens)
+        self.fingerprint = options.fingerprint(checkpoint.precision)
+        images = checkpoint.processor.image_processor
+        self.forward = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std).forward
+        self.encoder = InputEncoder(
+            checkpoint.processor,
+            min_pixels=spec.min_pixels,
+            max_pixels=self.fingerprint.max_pixels,
+            # Invariant: no input is longer than a batch.
+            max_tokens=min(spec.max_tokens, options.batch_tokens),
+            instruction=options.instruction,
+        )
+
+    def encode(self, item: MultimodalInput) -> EncodedInput:
+        """The host's share: token ids and pixels. Safe to call from any thread."""
+        return self.encoder.encode(item)
+
+    def embed_encoded(self, items: Sequence[EncodedInput]) -> np.ndarray:
+        """The device's share → float32[len(items), dimension], unit length. Raises OutOfMemory."""
+        tokens = [item.tokens for item in items]
+        rows: list[np.ndarray] = self.budget.map(self._embed_batch, items, tokens)
+        return np.array(rows, np.float32).reshape(len(items), self.fingerprint.dimension)
+
+    def embed(self, items: Sequence[MultimodalInput]) -> np.ndarray:
+        """Both shares → float32[len(items), dimension], unit length.
+
+        Raises InvalidInput or OutOfMemory.
+        """
+        windows = [items[start : start + WINDOW] for start in range(0, len(items), WINDOW)]
+        with ThreadPoolExecutor(1) as host:
+            encoded = host.map(lambda window: [self.encode(item) for item in window], windows)
+            parts = [self.embed_encoded(window) for window in encoded]
+        return np.concatenate(parts) if parts else self.embed_encoded([])
+
+    def similarities(self, question: MultimodalInput, page: Picture) -> np.ndarray:
+        """How like a question each visual token of a page is, float32[rows, columns], cosine.
+
+        The states that the page's vector is pooled from, after the final norm. Raises InvalidInput
+        or OutOfMemory.
+        """
+        encoded = self.encode(MultimodalInput(images=(page,)))
+        vectors = self.budget.whole(partial(self._visual_vectors, encoded))
+        _, height, width, _ = encoded.visuals[0].shape
+        similar: np.ndarray = vectors @ self.embed([question])[0]
+        return similar.reshape(height // FACTOR_PX, width // FACTOR_PX)
+
+    @torch.inference_mode()
+    def _visual_vectors(self, item: EncodedInput) -> np.ndarray:
+        states = self.forward(pack([item]), None)[item.visual_index]
+        return unit_vectors(states, self.fingerprint.dimension).cpu().numpy()
+
+    @torch.inference_mode()
+    def _embed_batch(self, items: Sequence[EncodedInput]) -> np.ndarray:
+        batch = pack(items)
+        states = self.forward(batch, batch.end_rows if self.pooling == "last" else None)
+        pooled = pool(states, batch.lengths, self.pooling)
+        return unit_vectors(pooled, self.fingerprint.dimension).cpu().numpy()
+
+
+def pool(states: torch.Tensor, lengths: tuple[int, ...], pooling: Pooling) -> torch.Tensor:
+    """Token states [rows, d] → [inputs, d]. For "last" each row is an input's last."""
+    if pooling == "last":
+        return states
+    return torch.stack([part.mean(dim=0) for part in states.split(lengths)])
+
+
+def unit_vectors(vectors: torch.Tensor, dimension: int) -> torch.Tensor:
+    """The first `dimension` components at unit length, float32 (Matryoshka, arXiv:2205.13147)."""
+    return torch.nn.functional.normalize(vectors[:, :dimension].float(), dim=-1)

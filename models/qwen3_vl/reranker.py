@@ -1,0 +1,109 @@
+"""The Qwen3-VL reranker: a query and documents in, P("yes") for each out, exact in any batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from cluster.errors import ModelUnavailable
+from models.engine.batching import PackedBatch, pack
+from models.engine.budget import TokenBudget
+from models.engine.loading import load_checkpoint, output_rows
+from models.inputs import MultimodalInput
+from models.options import RerankerOptions
+from models.qwen3_vl.forward import PackedQwen3VL
+from models.qwen3_vl.prompts import EncodedInput
+from models.qwen3_vl.rerank_prompts import EncodedGroup, PairEncoder
+from models.registry import registry
+
+ANSWERS = ("yes", "no")
+
+
+class Qwen3VLReranker:
+    """Scores documents for a query: each text, images, or both."""
+
+    def __init__(self, options: RerankerOptions) -> None:
+        """Load the checkpoint. Raises ModelUnavailable or InvalidInput."""
+        spec = registry.find(options.model, "reranker")
+        checkpoint = load_checkpoint(spec, options.precision, device=options.device)
+        self.spec = spec
+        self.budget = TokenBudget(spec.name, options.batch_tokens)
+        images = checkpoint.processor.image_processor
+        packed = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std)
+        self.forward = packed.forward
+        yes, no = output_rows(checkpoint, _answer_ids(checkpoint.processor.tokenizer))
+        # sigmoid(yes - no) is the softmax over these two answers alone.
+        self._direction = (yes - no).to(packed.device)
+        self.encoder = PairEncoder(
+            checkpoint.processor,
+            min_pixels=spec.min_pixels,
+            max_pixels=spec.max_pixels,
+            max_tokens=min(spec.max_tokens, options.batch_tokens),
+            batch_tokens=options.batch_tokens,
+            instruction=options.instruction,
+        )
+
+    def encode(
+        self, query: MultimodalInput, documents: Sequence[MultimodalInput]
+    ) -> list[EncodedGroup]:
+        """The host's share: token ids and pixels. Safe to call from any thread."""
+        return self.encoder.encode(query, documents)
+
+    def score_encoded(self, groups: Sequence[EncodedGroup]) -> list[np.ndarray]:
+        """The device's share → float32[documents of a group] for each group, in 0 … 1.
+
+        Raises OutOfMemory.
+        """
+        return self.budget.map(self._score_groups, groups, [group.tokens for group in groups])
+
+    def score(self, query: MultimodalInput, documents: Sequence[MultimodalInput]) -> np.ndarray:
+        """Both shares → float32[len(documents)], in 0 … 1. Raises InvalidInput or OutOfMemory."""
+        groups = self.encode(query, documents)
+        return gather(groups, self.score_encoded(groups))
+
+    def _score_groups(self, groups: Sequence[EncodedGroup]) -> list[np.ndarray]:
+        if len(groups) == 1:  # it may have been made for a budget that was halved since
+            parts = groups[0].parts(self.budget.tokens)
+            return [np.concatenate([self._score_batch(pack_groups([part])) for part in parts])]
+        ends = np.cumsum([len(group.branches) for group in groups])[:-1]
+        return np.split(self._score_batch(pack_groups(groups)), ends)
+
+    @torch.inference_mode()
+    def _score_batch(self, batch: PackedBatch) -> np.ndarray:
+        states = self.forward(batch, batch.end_rows)
+        found: np.ndarray = torch.sigmoid(states.float() @ self._direction).cpu().numpy()
+        return found
+
+
+def pack_groups(groups: Sequence[EncodedGroup]) -> PackedBatch:
+    """Groups end to end: each prefix once, and behind it the branches that continue it."""
+    segments: list[EncodedInput] = []
+    prefixes: list[int | None] = []
+    for group in groups:
+        shared = None
+        if group.prefix is not None:
+            shared = len(segments)
+            segments.append(group.prefix)
+            prefixes.append(None)
+        segments += group.branches
+        prefixes += [shared] * len(group.branches)
+    return pack(segments, prefixes)
+
+
+def gather(groups: Sequence[EncodedGroup], scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores by group → float32[documents] in the order of the request."""
+    total = sum(len(group.documents) for group in groups)
+    found = np.empty(total, dtype=np.float32)
+    for group, part in zip(groups, scores, strict=True):
+        found[list(group.documents)] = part
+    return found
+
+
+def _answer_ids(tokenizer: object) -> list[int]:
+    vocabulary: dict[str, int] = tokenizer.get_vocab()  # type: ignore[attr-defined]
+    try:
+        return [vocabulary[answer] for answer in ANSWERS]
+    except KeyError as error:
+        raise ModelUnavailable(
+            f"this checkpoint has no token for {error}: it is no Qwen3-VL reranker"
+        ) from error

@@ -1,0 +1,1 @@
+"""One path of every search: embed, find candidates, rerank."""

@@ -1,0 +1,89 @@
+"""Searching from a process of its own: opens the store, loads the embedder, asks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import cast
+
+from cluster.capacity.shapes import Precision
+from cluster.core import Fingerprint
+from cluster.errors import NotFound
+from cluster.pages.files import PageFiles
+from cluster.settings import Settings
+from cluster.store.milvus import open_store
+from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
+from models.protocols import LateInteraction, MatchPages, Reranker
+from models.registry import registry
+from models.retrieval.retriever import (
+    Retriever,
+    SecondStage,
+    local_first_stage,
+    local_match,
+    local_second_stage,
+)
+
+
+def require_store(settings: Settings) -> None:
+    """Raise NotFound rather than make an empty store where someone only wants to look."""
+    if settings.is_embedded and not settings.data_dir.is_dir():
+        raise NotFound(f"there is no store at {settings.store}: quire ingest DIR makes one")
+
+
+@contextmanager
+def open_retriever(settings: Settings) -> Iterator[Retriever]:
+    """A retriever for the settings' collection; in mode "text" without loading a model.
+
+    Raises NotFound where nothing was ingested, FingerprintMismatch where the collection is
+    another model's.
+    """
+    require_store(settings)
+    with open_store(settings) as store:
+        held = store.fingerprint()
+        if held is None:
+            raise NotFound(
+                f"collection {settings.collection!r} is empty: quire ingest DIR fills it"
+            )
+        second, match = _second_stage(settings), _match(settings)
+        if settings.mode == "text":
+            yield Retriever(lambda: store, None, second, match)
+            return
+        options = EmbedderOptions.from_settings(settings, has_gpu=False)
+        if settings.precision == "auto":  # the collection's own
+            options = replace(options, precision=_precision_of(held))
+        # Before a model is loaded for nothing.
+        store.check_fingerprint(options.fingerprint(options.resolved_precision))
+        from models.qwen3_vl.embedder import Qwen3VLEmbedder
+
+        first = local_first_stage(Qwen3VLEmbedder(options))
+        yield Retriever(lambda: store, first, second, match)
+
+
+def _second_stage(settings: Settings) -> SecondStage | None:
+    if settings.rerank in ("none", "late-interaction"):
+        return None
+    options = RerankerOptions.from_settings(settings, has_gpu=False)
+
+    def load() -> Reranker:
+        from models.qwen3_vl.reranker import Qwen3VLReranker
+
+        return Qwen3VLReranker(options)
+
+    spec = registry.find(options.model, "reranker")
+    return local_second_stage(spec, load, PageFiles(settings.page_images_url))
+
+
+def _match(settings: Settings) -> MatchPages | None:
+    if settings.rerank != "late-interaction":
+        return None
+    options = LateInteractionOptions.from_settings(settings)
+
+    def load() -> LateInteraction:
+        from models.late_interaction.model import ColPaliModel
+
+        return ColPaliModel(options)
+
+    return local_match(load, PageFiles(settings.page_images_url))
+
+
+def _precision_of(held: Fingerprint) -> Precision:
+    return cast(Precision, held.precision.removesuffix("+vision"))

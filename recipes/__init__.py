@@ -1,0 +1,1 @@
+"""How the shipped checkpoints were made: frozen, not in the wheel, imported by nobody."""

@@ -1,0 +1,90 @@
+"""How well a checkpoint finds held-out pages: Recall@1, Recall@10 and MRR."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pymupdf
+import torch
+from PIL import Image
+from transformers import AutoProcessor, Qwen3VLModel
+
+from benchmarks.corpus import chunks, held_out_pdfs, keyword_query, tidy
+from benchmarks.screenshots import screenshot
+
+PAGE_TEXT_CHARS = 3000
+SOURCE_DPI = 150
+
+
+class PlainEmbedder:
+    """One input at a time through the processor and `Qwen3VLModel`, in float32."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._processor = AutoProcessor.from_pretrained(checkpoint)
+        self._model = Qwen3VLModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def embed(self, text: str | None = None, image: Image.Image | None = None) -> torch.Tensor:
+        """(HIDDEN,) vector of length 1: the hidden state of the last token."""
+        content: list[dict[str, str]] = [] if image is None else [{"type": "image"}]
+        if text is not None:
+            content.append({"type": "text", "text": text})
+        messages = [
+            {"role": "system", "content": "Represent the user's input."},
+            {"role": "user", "content": content},
+        ]
+        prompt = self._processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        images = None if image is None else [image]
+        inputs = self._processor(text=[prompt], images=images, return_tensors="pt")
+        hidden = self._model(**inputs, use_cache=False).last_hidden_state[0, -1]
+        return torch.nn.functional.normalize(hidden, dim=-1)
+
+
+def measure(checkpoint: Path, cache: Path, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Keyword queries over page and chunk rows, and screenshot queries, on the held-out manuals."""
+    rng = random.Random(seed)
+    embedder = PlainEmbedder(checkpoint)
+    rows: list[torch.Tensor] = []
+    owners: list[int] = []
+    words: list[torch.Tensor] = []
+    word_gold: list[int] = []
+    shots: list[torch.Tensor] = []
+    for pdf in held_out_pdfs(cache):
+        with pymupdf.open(pdf) as document:
+            for page in document.pages():
+                number = len(shots)
+                text = tidy(page.get_text())
+                picture = page.get_pixmap(dpi=SOURCE_DPI).pil_image().convert("RGB")
+                rows.append(embedder.embed(text[:PAGE_TEXT_CHARS], picture))
+                rows += [embedder.embed(chunk) for chunk in chunks(text)]
+                owners += [number] * (len(rows) - len(owners))
+                shots.append(embedder.embed(image=screenshot(picture, SOURCE_DPI, rng)))
+                query = keyword_query(text, rng)
+                if query is not None:
+                    words.append(embedder.embed(query))
+                    word_gold.append(number)
+    return {
+        "keywords": _figures(words, word_gold, rows, owners),
+        "screenshots": _figures(shots, list(range(len(shots))), rows, owners),
+    }
+
+
+def _figures(
+    queries: Sequence[torch.Tensor],
+    gold: Sequence[int],
+    rows: Sequence[torch.Tensor],
+    owners: Sequence[int],
+) -> dict[str, float]:
+    scores = torch.stack(list(queries)) @ torch.stack(list(rows)).T
+    pages = torch.full((len(scores), max(owners) + 1), -torch.inf)
+    pages.scatter_reduce_(1, torch.tensor(owners).expand(len(scores), -1), scores, "amax")
+    target = torch.tensor(gold)[:, None]
+    ranks = (pages > pages.gather(1, target)).sum(1).float() + 1
+    return {
+        "queries": float(len(ranks)),
+        "recall@1": (ranks <= 1).float().mean().item(),
+        "recall@10": (ranks <= 10).float().mean().item(),
+        "mrr": (1 / ranks).mean().item(),
+    }

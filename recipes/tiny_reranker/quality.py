@@ -1,0 +1,218 @@
+"""What reranking does to searches on held-out pages: `python -m recipes.tiny_reranker.quality`.
+
+Each search's first 20 pages are reranked, one pair at a time in float32. Pages with equal scores
+count by the mean over all orders. What a search ranked below 20 stays where it was.
+"""
+
+import argparse
+import logging
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
+
+from recipes.tiny.command import CHECKPOINTS
+from recipes.tiny_reranker.candidates import DOCUMENT_CHARS, Ints, bm25_weights
+from recipes.tiny_reranker.heldout import Collection, eastern_pages, held_out_pages
+
+log = logging.getLogger(__name__)
+
+DEPTH = 20
+SYSTEM = (
+    "Judge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".'
+)
+INSTRUCTION = "Given a search query, retrieve relevant candidates that answer the query."
+
+
+@dataclass(frozen=True)
+class Item:
+    """A query or a document: text, an image, or both."""
+
+    text: str = ""
+    image: Image.Image | None = None
+
+    def parts(self) -> list[dict[str, str]]:
+        """Its part of the prompt: the image first."""
+        shown = [] if self.image is None else [{"type": "image"}]
+        text = self.text if self.text or shown else "NULL"
+        return [*shown, *([{"type": "text", "text": text}] if text else [])]
+
+
+class PlainReranker:
+    """One pair at a time through the processor and `Qwen3VLModel`, in float32."""
+
+    def __init__(self, checkpoint: Path, dtype: torch.dtype = torch.float32) -> None:
+        self._processor = AutoProcessor.from_pretrained(checkpoint)
+        model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype).eval()
+        yes, no = self._processor.tokenizer.convert_tokens_to_ids(["yes", "no"])
+        self._model = model.model
+        self._direction = (model.lm_head.weight[yes] - model.lm_head.weight[no]).detach()
+
+    def prompt(self, query: Item, document: Item, instruction: str = INSTRUCTION) -> str:
+        """The conversation that Qwen3-VL-Reranker was trained on."""
+        content = [
+            {"type": "text", "text": f"<Instruct>: {instruction}"},
+            {"type": "text", "text": "<Query>:"},
+            *query.parts(),
+            {"type": "text", "text": "\n<Document>:"},
+            *document.parts(),
+        ]
+        messages = [
+            {"role": "system", "content": [{"type": "text", "text": SYSTEM}]},
+            {"role": "user", "content": content},
+        ]
+        return str(
+            self._processor.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        )
+
+    @torch.inference_mode()
+    def score(self, query: Item, document: Item, instruction: str = INSTRUCTION) -> float:
+        """Logit of relevance; its sigmoid is the score."""
+        images = [item.image for item in (query, document) if item.image is not None]
+        inputs = self._processor(
+            text=[self.prompt(query, document, instruction)],
+            images=images or None,
+            return_tensors="pt",
+        )
+        hidden = self._model(**inputs, use_cache=False).last_hidden_state[0, -1]
+        return float(hidden @ self._direction)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Queries, the page that answers each, and what a first search gave every page."""
+
+    name: str
+    queries: Sequence[Item]
+    answers: Sequence[int]
+    documents: Sequence[Item]
+    scores: torch.Tensor
+
+
+def words_bm25(queries: Sequence[str], texts: Sequence[str], pattern: str = r"\w+") -> torch.Tensor:
+    """(Q, pages) BM25 over the matches of a pattern."""
+    known: dict[str, int] = {}
+
+    def numbers(text: str) -> Ints:
+        words = re.findall(pattern, text.lower())
+        return np.array([known.setdefault(word, len(known)) for word in words] or [0], np.int32)
+
+    pages, asked = [numbers(text) for text in texts], [numbers(query) for query in queries]
+    weights = bm25_weights(pages, len(known) + 1)
+    return torch.from_numpy(np.stack([weights[:, tokens].sum(1) for tokens in asked]))
+
+
+def fused(first: torch.Tensor, second: torch.Tensor, weight: float, k: int = 60) -> torch.Tensor:
+    """Reciprocal rank fusion; the second ranking weighs `weight`."""
+    ranks = [(-scores).argsort(1).argsort(1) + 1 for scores in (first, second)]
+    return 1 / (k + ranks[0]) + weight / (k + ranks[1])
+
+
+def mean_ranks(scores: torch.Tensor, answer: int) -> list[int]:
+    """The ranks that the answer may have among equals."""
+    slack = 1e-5 * abs(scores[answer].item())
+    better = int((scores > scores[answer] + slack).sum())
+    equal = int(((scores - scores[answer]).abs() <= slack).sum())
+    return list(range(better + 1, better + 1 + equal))
+
+
+def figures(ranks: Sequence[list[int]]) -> str:
+    """MRR, nDCG@5 and Recall@1 as columns."""
+    gains = ([1 / r for r in each] for each in ranks)
+    ndcg = ([float(r <= 5) / np.log2(1 + r) for r in each] for each in ranks)
+    first = ([float(r == 1) for r in each] for each in ranks)
+    return " | ".join(f"{np.mean([np.mean(e) for e in part]):.3f}" for part in (gains, ndcg, first))
+
+
+def rerank(task: Task, reranker: PlainReranker, known: dict[tuple[int, int], float]) -> str:
+    """A row of the table: the search alone and reranked; `known` keeps scores between searches."""
+    before: list[list[int]] = []
+    after: list[list[int]] = []
+    answers: list[bool] = []
+    others: list[bool] = []
+    for number, (query, answer) in enumerate(zip(task.queries, task.answers, strict=True)):
+        ranks = mean_ranks(task.scores[number], answer)
+        best = task.scores[number].topk(min(DEPTH, len(task.documents))).indices.tolist()
+        for page in best:
+            if (number, page) not in known:
+                known[number, page] = reranker.score(query, task.documents[page])
+        scores = torch.tensor([known[number, page] for page in best])
+        before.append(ranks)
+        after.append(mean_ranks(scores, best.index(answer)) if answer in best else ranks)
+        for page, score in zip(best, scores.sigmoid().tolist(), strict=True):
+            (answers if page == answer else others).append(score > 0.5)
+    return (
+        f"| {task.name} ({len(before)}) | {figures(before)} | {figures(after)} | "
+        f"{np.mean(answers):.2f} / {np.mean(others):.2f} |"
+    )
+
+
+def keyword_tasks(pages: Collection, every: int) -> list[Task]:
+    """Keyword queries over the text of pages: dense, BM25, and both."""
+    texts = [text[:DOCUMENT_CHARS] for text in pages.texts]
+    chosen = slice(None, None, every)
+    queries, answers = pages.queries[chosen], pages.answers[chosen]
+    dense = pages.dense[chosen]
+    lexical = words_bm25(queries, pages.texts, pages.pattern)
+    searches = {"dense": dense, "BM25": lexical, "hybrid": fused(lexical, dense, 0.02)}
+    items, documents = [Item(query) for query in queries], [Item(text) for text in texts]
+    return [
+        Task(f"{pages.name}, {name}", items, answers, documents, scores)
+        for name, scores in searches.items()
+    ]
+
+
+def screenshot_tasks(pages: Collection, every: int) -> list[Task]:
+    """Screenshots alone, and with words of their page, over pages as image and text."""
+    documents = [
+        Item(text[:DOCUMENT_CHARS], image)
+        for text, image in zip(pages.texts, pages.images, strict=True)
+    ]
+    numbers = list(range(0, len(pages.shots), every))
+    shots = [Item("", pages.shots[number]) for number in numbers]
+    scores = pages.shot_dense[numbers]
+    query_of = {answer: query for query, answer in zip(pages.queries, pages.answers, strict=True)}
+    both = [Item(query_of.get(n, ""), pages.shots[n]) for n in numbers]
+    return [
+        Task(f"{pages.name}, screenshot", shots, numbers, documents, scores),
+        Task(f"{pages.name}, screenshot and words", both, numbers, documents, scores),
+    ]
+
+
+def main() -> None:
+    """Parse the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/tiny"), help="downloads, stages")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=CHECKPOINTS / "quire-tiny-reranker",
+    )
+    parser.add_argument("--every", type=int, default=1, help="take every n-th keyword query")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    reranker = PlainReranker(args.checkpoint)
+    english = held_out_pages(args.cache)
+    eastern = eastern_pages(args.cache, random.Random(0))
+    groups = [keyword_tasks(english, args.every)]
+    groups += [keyword_tasks(collection, max(1, args.every // 2)) for collection in eastern]
+    groups += [[task] for task in screenshot_tasks(english, 2 * args.every)]
+    print("| queries, search | MRR | nDCG@5 | R@1 | MRR | nDCG@5 | R@1 | > 0.5 answer / other |")
+    print("|---|---|---|---|---|---|---|---|")
+    for group in groups:
+        known: dict[tuple[int, int], float] = {}
+        for task in group:
+            print(rerank(task, reranker, known), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Ray Serve deployments: models and indexer, and how other replicas call them."""

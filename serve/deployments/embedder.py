@@ -1,0 +1,96 @@
+"""The embedder's deployment: encodes on host threads, embeds in batches of waiting requests."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from cluster.core import Fingerprint
+from cluster.metrics import count_out_of_memory
+from cluster.settings import ModelScaling
+from models.inputs import MultimodalInput
+from models.options import EmbedderOptions
+from models.qwen3_vl.prompts import EncodedInput
+from serve.deployments.batcher import TokenBatcher
+from serve.deployments.serial import in_turn
+from serve.logs import log_as_service
+from serve.tracing import Trace, traced
+
+HOST_THREADS = 2
+SHORT_CHARS = 500  # encoded in less time than it takes to wake a thread
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """vectors float32[inputs, dimension], unit length; tokens of each input."""
+
+    vectors: np.ndarray
+    tokens: tuple[int, ...]
+
+
+class EmbedderDeployment:
+    """One replica; every method is safe to call at the same time."""
+
+    def __init__(self, options: EmbedderOptions, scaling: ModelScaling, otlp: str) -> None:
+        from models.engine.budget import limit_gpu_memory
+        from models.engine.device import use_threads
+        from models.qwen3_vl.embedder import Qwen3VLEmbedder
+
+        use_threads(scaling.threads)
+        limit_gpu_memory(scaling.memory_fraction)
+        log_as_service()
+        self._trace = Trace("quire-embedder", otlp)
+        self._embedder = Qwen3VLEmbedder(options)
+        budget = self._embedder.budget
+        budget.tokens = min(budget.tokens, scaling.batch_tokens)  # half of it must be less than now
+        budget.on_refusal = partial(count_out_of_memory, "embedder")
+        self._embedder.embed([MultimodalInput(text="warm")])
+        self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
+        self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence")
+        self._batcher = TokenBatcher[EncodedInput, np.ndarray](
+            "embedder",
+            self._compute,
+            batch_tokens=scaling.batch_tokens,
+            max_wait_s=scaling.max_wait_s,
+        )
+
+    async def fingerprint(self) -> Fingerprint:
+        """What makes these vectors; answered once the model is loaded."""
+        return self._embedder.fingerprint
+
+    @traced("embed")
+    async def embed(self, items: Sequence[MultimodalInput], timeout_s: float) -> Embedded:
+        """Raises InvalidInput, Overloaded, DeadlineExceeded or OutOfMemory."""
+        deadline = time.monotonic() + timeout_s
+        self._batcher.admit(timeout_s)  # before the host works for nothing
+        encoded = await self._encode(items)
+        vectors = await self._batcher.submit(encoded, deadline - time.monotonic())
+        empty = np.empty((0, self._embedder.fingerprint.dimension), np.float32)
+        return Embedded(
+            np.stack(vectors) if vectors else empty, tuple(item.tokens for item in encoded)
+        )
+
+    @traced("similarities")
+    async def similarities(
+        self, question: MultimodalInput, page: bytes, timeout_s: float
+    ) -> np.ndarray:
+        """How like a question each part of a page is, float32[rows, columns].
+
+        Raises InvalidInput, DeadlineExceeded or OutOfMemory.
+        """
+        return await in_turn(self._evidence, timeout_s, self._embedder.similarities, question, page)
+
+    async def _encode(self, items: Sequence[MultimodalInput]) -> Sequence[EncodedInput]:
+        if len(items) == 1 and not items[0].images and len(items[0].text) <= SHORT_CHARS:
+            return [self._embedder.encode(items[0])]
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(
+            *(loop.run_in_executor(self._host, self._embedder.encode, item) for item in items)
+        )
+
+    def _compute(self, items: Sequence[EncodedInput]) -> Sequence[np.ndarray]:
+        return list(self._embedder.embed_encoded(items))

@@ -1,0 +1,252 @@
+"""The indexer's deployment: runs the ingest of jobs one after the other, in the background.
+
+There is one replica; during a rolling update an old and a new one may overlap. Each writes a job
+down before it answers and reads the others' jobs from their files; the one that holds the
+journal's lock runs them. It takes up what is unfinished when it gets the lock: an ingest that is
+run again goes on where it stopped.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import QuireError
+from cluster.metrics import count_out_of_memory, service_metrics
+from cluster.settings import Settings
+from jobs.ingest.report import IngestReport
+from jobs.ingest.run import IngestRequest, run
+from jobs.ingest.stages import names_only
+from jobs.progress import Counts
+from models.registry import registry
+from serve.deployments.journal import Job, JobRequest, Journal
+
+LOOK_S = 1.0  # between two looks for the lock, and for jobs that another replica wrote down
+RETRY_S = 5.0  # before a state that could not be written is written again
+SAVE_INTERVAL_S = 1.0
+PROGRESS = ("documents", "documents_done", "pages", "pages_done", "failures")
+log = logging.getLogger("ray.serve")
+
+
+def beside_the_service(settings: Settings) -> Settings:
+    """Settings of an ingest that leaves the service its GPUs: one worker, like an embedder there.
+
+    As they are where the embedder has no share of a GPU that is set.
+    """
+    own = settings.embedder_replicas
+    if not own.gpus:
+        return settings
+    longest = registry.find(settings.model).max_tokens
+    return settings.model_copy(
+        update={
+            "workers": 1,
+            "gpus_per_worker": own.gpus,
+            "gpu_memory_fraction": own.memory_fraction,
+            "gpu_kind": own.gpu_kind,
+            "batch_tokens": min(settings.batch_tokens, max(longest, own.batch_tokens)),
+        }
+    )
+
+
+class IndexerDeployment:
+    """Jobs by id; methods may be called at the same time.
+
+    Invariant: a job in memory is as its file is; there is none in memory without the lock.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = beside_the_service(settings)
+        self._journal = Journal(settings.data_dir / "jobs")
+        self._jobs: dict[str, Job] = {}
+        self._has_jobs = False  # the lock is ours, and what was in the folder is in memory
+        self._changed = asyncio.Condition()
+        self._submitted = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._saving: set[asyncio.Task[None]] = set()
+
+    async def submit(self, job_id: str, request: JobRequest) -> Job:
+        """Queue a job; it is on disk when this returns. To submit it twice is to submit it once.
+
+        Raises InvalidInput where the id is not 32 hex digits.
+        """
+        job = await asyncio.to_thread(self._journal.new, job_id, request)
+        self._submitted.set()
+        self._start()
+        return job
+
+    async def job(self, job_id: str) -> Job | None:
+        self._start()
+        return self._jobs.get(job_id) or await asyncio.to_thread(self._journal.find, job_id)
+
+    async def next_version(self, job_id: str, seen: int, wait_s: float) -> Job | None:
+        """The job once it is newer than version `seen`, or as it is after `wait_s`."""
+
+        def is_newer() -> bool:
+            return job_id in self._jobs and self._jobs[job_id].version > seen
+
+        deadline = time.monotonic() + wait_s
+        while True:
+            job = await self.job(job_id)
+            left_s = deadline - time.monotonic()
+            if job is None or job.version > seen or job.is_over or left_s <= 0:
+                return job
+            # Another replica tells nobody: where it has the lock, its files are looked at again.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, LOOK_S)), self._changed:
+                    await self._changed.wait_for(is_newer)
+
+    async def check_health(self) -> None:
+        """Ray Serve calls this: it also takes up unfinished jobs after a restart."""
+        self._start()
+
+    def _start(self) -> None:
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            self._submitted.clear()
+            try:
+                if await self._take_over():
+                    await self._run_all()
+            except OSError:
+                log.exception("the journal of jobs cannot be used; trying again")
+                await asyncio.sleep(RETRY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._submitted.wait()
+
+    async def _take_over(self) -> bool:
+        """Whether the jobs are ours to run."""
+        if not self._has_jobs and self._journal.lock():
+            self._jobs = await asyncio.to_thread(self._journal.load)
+            self._has_jobs = True
+            await self._prune()
+        return self._has_jobs
+
+    async def _run_all(self) -> None:
+        """Run every job that waits, the oldest first."""
+        while True:
+            arrived = await asyncio.to_thread(self._journal.arrived, self._jobs.keys())
+            self._jobs.update(arrived)
+            waiting = [job for job in self._jobs.values() if not job.is_over]
+            if not waiting:
+                return
+            await self._run_one(min(waiting, key=lambda job: job.created))
+            await self._prune()
+
+    async def _run_one(self, job: Job) -> None:
+        await self._settle(job.job_id, status="running")
+        view = _JobView(self, job.job_id, asyncio.get_running_loop())
+        end: dict[str, Any]
+        try:
+            report = await asyncio.to_thread(self._run, job.request, view)
+        except QuireError as error:
+            log.warning("job %s failed: %s", job.job_id, error)
+            end = {"status": "failed", "error": names_only(str(error), *job.request.paths)}
+        except Exception:  # a job's failure is its own, not the queue's
+            log.exception("job %s failed", job.job_id)
+            message = f"an unexpected error: look into the indexer's log for job {job.job_id}"
+            end = {"status": "failed", "error": message}
+        else:
+            end = {"status": "succeeded", "documents": _documents(report)}
+        await self._settle(job.job_id, progress=view.counts, **end)
+        service_metrics().jobs.inc(1, {"status": end["status"]})
+
+    def _run(self, asked: JobRequest, view: "_JobView") -> IngestReport:
+        request = IngestRequest(
+            paths=asked.paths,
+            tenant=asked.tenant,
+            tags=asked.tags,
+            metadata=asked.metadata,
+            again=asked.kind == "reindex",
+        )
+        report = run(self._settings, request, view)
+        if report.new_pages:
+            service_metrics().pages_indexed.inc(report.new_pages)
+        for _ in report.halved_batch_tokens:
+            count_out_of_memory("indexer")
+        return report
+
+    async def _prune(self) -> None:
+        for job_id in await asyncio.to_thread(self._journal.prune, list(self._jobs.values())):
+            del self._jobs[job_id]
+
+    async def _settle(self, job_id: str, **changes: Any) -> None:
+        """Change a job, however often the disk refuses: what became of it is not to be lost."""
+        while True:
+            try:
+                await self._update(job_id, **changes)
+            except OSError:
+                log.exception("job %s: its state cannot be written; trying again", job_id)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def _update(self, job_id: str, **changes: Any) -> None:
+        """Save a change, then show it. Raises OSError where nothing was saved."""
+        async with self._changed:
+            job = self._jobs.get(job_id)
+            if job is None or job.is_over:
+                return  # late progress
+            changed = job.changed(**changes)
+            await asyncio.to_thread(self._journal.save, changed)
+            self._jobs[job_id] = changed
+            self._changed.notify_all()
+
+    def progressed(self, job_id: str, counts: dict[str, int]) -> None:
+        """Called on the event loop while the job runs."""
+        task = asyncio.get_running_loop().create_task(self._save_progress(job_id, counts))
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
+
+    async def _save_progress(self, job_id: str, counts: dict[str, int]) -> None:
+        try:
+            await self._update(job_id, progress=counts)
+        except OSError as error:  # the next progress, or the end, will be written
+            log.warning("job %s: its progress cannot be written: %s", job_id, error)
+
+
+class _JobView:
+    """Shows the progress of an ingest to whoever asks for the job."""
+
+    def __init__(
+        self, indexer: IndexerDeployment, job_id: str, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._indexer = indexer
+        self._job_id = job_id
+        self._loop = loop
+        self._next_s = 0.0
+        self.counts: dict[str, int] = {}
+
+    def __enter__(self) -> "_JobView":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing: the job's end carries its last counts."""
+
+    def update(self, counts: Counts) -> None:
+        self.counts = {name: int(getattr(counts, name)) for name in PROGRESS}
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + SAVE_INTERVAL_S
+            self._loop.call_soon_threadsafe(self._indexer.progressed, self._job_id, self.counts)
+
+
+def _documents(report: IngestReport) -> tuple[dict[str, Any], ...]:
+    """The end of each input; a stored file's folder is nobody's business."""
+    return tuple(
+        {
+            "source": Path(each.source).name,
+            "state": each.state,
+            "doc_id": each.doc_id,
+            "reason": each.reason,
+            "message": names_only(each.message, each.source),
+            "pages": each.pages,
+            "failed_pages": {
+                str(page): names_only(why, each.source) for page, why in each.failed_pages.items()
+            },
+        }
+        for each in report.documents
+    )

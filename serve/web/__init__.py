@@ -1,0 +1,1 @@
+"""HTTP around the router: middleware, errors, bodies of requests, routes."""

@@ -1,0 +1,83 @@
+"""What routes share: the router, the caller, the deadline, and how bodies are read and pages drawn.
+
+Dependencies are coroutines although they wait for nothing: FastAPI gives each plain function a
+thread, and four of those cost a search a millisecond.
+"""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request, Response
+from pydantic import ValidationError
+from ray import serve
+
+from cluster.errors import InvalidInput
+from models.evidence.regions import Evidence, overlay
+from serve.auth.access import Caller
+from serve.router import Router
+from serve.web.images import narrowed
+
+
+def service() -> Router:
+    """The router of this replica."""
+    return cast(Router, serve.get_replica_context().servable_object)
+
+
+async def serving() -> Router:
+    """The same as a dependency."""
+    return service()
+
+
+async def any_caller(request: Request) -> Caller:
+    """Whoever asks, as the edge has found out before anything of the body was read."""
+    return cast(Caller, request.state.caller)
+
+
+async def searcher(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+    """Who may search. Raises Forbidden."""
+    caller.may("search")
+    return caller
+
+
+async def ingester(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+    """Who may add, index again and remove documents. Raises Forbidden."""
+    caller.may("ingest")
+    return caller
+
+
+async def admin(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
+    """Who may look behind the scenes. Raises Forbidden."""
+    caller.may("admin")
+    return caller
+
+
+async def deadline_of(request: Request) -> float:
+    """When the request's time is over (time.monotonic)."""
+    return float(request.state.deadline)
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a form that may have files."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "multipart/form-data"
+
+
+def first_problem(error: ValidationError) -> InvalidInput:
+    """What is wrong with a body, and where, in a line."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return InvalidInput(f"{place or 'request'}: {first['msg']}")
+
+
+async def drawn(router: Router, jpeg: bytes, found: Evidence, width: int | None) -> Response:
+    """A page, at most `width` px wide, with what was found drawn over it."""
+    if width is not None:
+        jpeg = await router.in_background(narrowed, jpeg, width)
+    png = await router.in_background(overlay, jpeg, found)
+    return Response(png, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
+
+
+Serving = Annotated[Router, Depends(serving)]
+Searcher = Annotated[Caller, Depends(searcher)]
+Ingester = Annotated[Caller, Depends(ingester)]
+Admin = Annotated[Caller, Depends(admin)]
+Deadline = Annotated[float, Depends(deadline_of)]

@@ -1,0 +1,1 @@
+"""Routes by subject, each a module with its own router of FastAPI."""

@@ -1,0 +1,172 @@
+"""Documents: upload, list, fetch, index again, remove."""
+
+import json
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+from starlette.datastructures import UploadFile
+
+from cluster.core import DocumentStatus, Filter, Scalar, sha256_of
+from cluster.errors import InvalidInput, NotFound, UnreadableDocument
+from cluster.sources import local_copy
+from cluster.store.schema import check_document_fields
+from serve.deployments.journal import JobRequest
+from serve.web.bodies import (
+    DocumentBody,
+    DocumentList,
+    Forgotten,
+    JobAccepted,
+    Tenant,
+    file_name,
+)
+from serve.web.dependencies import Ingester, Searcher, Serving, is_form
+
+routes = APIRouter(prefix="/v1/documents", tags=["documents"])
+MOST_FILES = 100
+DocumentId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "PDF, PNG, JPEG, TIFF or WebP files.",
+                        },
+                        "tags": {"type": "string", "description": "Separated by commas."},
+                        "metadata": {"type": "string", "description": "A JSON object."},
+                        "tenant": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@routes.post("", status_code=202, openapi_extra=UPLOAD_BODY)
+async def upload(request: Request, service: Serving, caller: Ingester) -> JobAccepted:
+    """Keep documents and index them in the background; the job tells how far it is."""
+    if not is_form(request):
+        raise InvalidInput("upload documents as multipart/form-data with a field `files`")
+    async with request.form(max_files=MOST_FILES, max_fields=8) as form:
+        tenant = caller.one_tenant(_text(form.get("tenant")) or None)
+        tags = tuple(tag.strip() for tag in _text(form.get("tags")).split(",") if tag.strip())
+        metadata = _metadata(_text(form.get("metadata")))
+        check_document_fields(tenant, tags, metadata)
+        files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
+        if not files:
+            raise InvalidInput("there is no file in the field `files`")
+        paths = [await service.keep(tenant, file.filename or "", file.file) for file in files]
+    asked = JobRequest("ingest", tenant, tuple(dict.fromkeys(paths)), tags, metadata)
+    job = await service.submit(asked)
+    return JobAccepted(job_id=job.job_id, status=job.status)
+
+
+@routes.get("")
+async def documents(
+    service: Serving,
+    caller: Searcher,
+    tenant: Tenant | None = None,
+    tag: Annotated[str, Query(max_length=256)] = "",
+    status: DocumentStatus | None = None,
+    q: Annotated[str, Query(max_length=256, description="Part of the title or name.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> DocumentList:
+    """Documents, newest first."""
+    wanted = Filter(tenant=caller.tenant_for(tenant), tags=(tag,) if tag else ())
+    found = await service.documents(wanted, status)
+    word = q.casefold()
+    passing = [
+        each for each in found if word in f"{each.title}\n{file_name(each.source)}".casefold()
+    ]
+    shown = [DocumentBody.of(each) for each in passing[offset : offset + limit]]
+    return DocumentList(documents=shown, total=len(passing))
+
+
+@routes.get("/{doc_id}")
+async def document(
+    doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
+) -> DocumentBody:
+    """One document."""
+    return DocumentBody.of(await service.document(caller.one_tenant(tenant), doc_id))
+
+
+@routes.get(
+    "/{doc_id}/original",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+async def original(
+    doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
+) -> FileResponse:
+    """The file as it was ingested, while it still has the same bytes."""
+    held = await service.document(caller.one_tenant(tenant), doc_id)
+    most_bytes = service.settings.max_document_bytes
+
+    def fetch() -> tuple[str, ExitStack]:
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(local_copy(held.source, most_bytes))
+                if sha256_of(path) == held.sha256:
+                    return path, stack.pop_all()
+            except (OSError, UnreadableDocument) as error:
+                raise NotFound("the original file is not where it was") from error
+        raise NotFound("the original file has changed since it was indexed")
+
+    path, copies = await service.in_background(fetch)
+    return FileResponse(
+        path,
+        media_type="application/octet-stream",
+        filename=file_name(held.source),
+        background=BackgroundTask(copies.close),
+    )
+
+
+@routes.delete("/{doc_id}")
+async def forget(
+    doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
+) -> Forgotten:
+    """Remove a document: its rows, its page images, and the file that was uploaded."""
+    gone = await service.forget(caller.one_tenant(tenant), doc_id)
+    return Forgotten(doc_id=doc_id, rows=gone.rows, images=gone.images)
+
+
+@routes.post("/{doc_id}/reindex", status_code=202)
+async def reindex(
+    doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
+) -> JobAccepted:
+    """Render, read and embed a document again, in the background."""
+    held = await service.document(caller.one_tenant(tenant), doc_id)
+    asked = JobRequest("reindex", held.tenant, (held.source,), held.tags, held.metadata)
+    job = await service.submit(asked)
+    return JobAccepted(job_id=job.job_id, status=job.status)
+
+
+def _text(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise InvalidInput("tags, metadata and tenant are text, not files")
+    return value or ""
+
+
+def _metadata(text: str) -> dict[str, Scalar]:
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"metadata is not JSON: {error}") from error
+    if not isinstance(found, dict) or not all(
+        isinstance(value, str | int | float | bool) for value in found.values()
+    ):
+        raise InvalidInput("metadata is a JSON object of texts, numbers and booleans")
+    return found

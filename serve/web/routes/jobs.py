@@ -1,0 +1,80 @@
+"""Jobs: how far they are, once or as server-sent events."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request
+from fastapi.responses import StreamingResponse
+
+from cluster.errors import QuireError
+from serve.auth.access import Caller
+from serve.deployments.journal import Job
+from serve.router import Router
+from serve.web.bodies import JobBody
+from serve.web.dependencies import Searcher, Serving
+
+routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+WAIT_S = 10.0  # then the connection shows that it lives
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+
+
+@routes.get("/{job_id}")
+async def job(job_id: JobId, service: Serving, caller: Searcher) -> JobBody:
+    """A job as it stands."""
+    return body_of(await service.job(caller.tenant, job_id))
+
+
+@routes.get("/{job_id}/events", response_class=StreamingResponse, responses=EVENT_STREAM)
+async def events(
+    request: Request,
+    job_id: JobId,
+    service: Serving,
+    caller: Searcher,
+    last_event_id: Annotated[int, Header(ge=-1, le=2**53)] = -1,
+) -> StreamingResponse:
+    """Every change of a job until it is over; goes on behind `Last-Event-ID`."""
+    await service.job(caller.tenant, job_id)  # not found is an answer, not an event
+    return StreamingResponse(
+        _events(request, service, caller, job_id, last_event_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(
+    request: Request, service: Router, caller: Caller, job_id: str, seen: int
+) -> AsyncIterator[str]:
+    while not await request.is_disconnected():
+        try:
+            found = await service.next_version(caller.tenant, job_id, seen, WAIT_S)
+        except QuireError:
+            return  # the client asks again, with the last id that it has
+        if found.version > seen or found.is_over:
+            seen = found.version
+            event = found.status if found.is_over else "progress"
+            yield _sse(event, seen, body_of(found).model_dump(mode="json"))
+        else:
+            yield ": still here\n\n"
+        if found.is_over:
+            return
+
+
+def body_of(job: Job) -> JobBody:
+    """A job as its callers see it."""
+    return JobBody(
+        job_id=job.job_id,
+        kind=job.request.kind,
+        status=job.status,
+        created_at=datetime.fromtimestamp(job.created, UTC),
+        error=job.error or None,
+        progress=job.progress,
+        documents=list(job.documents),
+    )
+
+
+def _sse(event: str, number: int, data: Any) -> str:
+    """One server-sent event."""
+    return f"event: {event}\nid: {number}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,88 @@
+"""A store that a service keeps open: gone and back, and nobody waits for one that hangs."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.core import Filter
+from cluster.errors import StoreUnavailable
+from cluster.settings import Settings, load_settings
+from cluster.store.connection import StoreLink
+from cluster.store.milvus import open_store
+from models.options import EmbedderOptions
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """An embedded store with an empty collection; one call may take a second."""
+    settings = load_settings(store=str(tmp_path / "store"), store_timeout_s=1)
+    with open_store(settings) as store:
+        options = EmbedderOptions.from_settings(settings, has_gpu=False)
+        store.open_collection(options.fingerprint(options.resolved_precision))
+    return settings
+
+
+@pytest.fixture
+def link(settings: Settings) -> Iterator[StoreLink]:
+    link = StoreLink(settings)
+    until_open(link)
+    yield link
+    link.close()
+
+
+def until_open(link: StoreLink) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            assert link.store().count_pages(Filter()) == 0
+            return
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def server(settings: Settings) -> psutil.Process:
+    state = settings.data_dir / "milvus" / "server.json"
+    return psutil.Process(json.loads(state.read_text())["pid"])
+
+
+def test_a_killed_server_is_started_again(settings: Settings, link: StoreLink) -> None:
+    server(settings).kill()
+    with pytest.raises(StoreUnavailable):
+        for _ in range(1000):
+            link.store().count_pages(Filter())
+    link.failed()
+    until_open(link)
+
+
+def test_nobody_waits_for_a_server_that_hangs(settings: Settings, link: StoreLink) -> None:
+    process = server(settings)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            link.store().count_pages(Filter())  # whoever is first waits for the limit
+        link.failed()
+        started = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(StoreUnavailable):
+                link.store()
+        assert time.monotonic() - started < 0.5
+    finally:
+        process.send_signal(signal.SIGCONT)
+    until_open(link)
+    assert server(settings).pid == process.pid  # it was busy, not dead
+
+
+def test_the_last_user_stops_the_server(settings: Settings) -> None:
+    link = StoreLink(settings)
+    until_open(link)
+    process = server(settings)
+    link.close()
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
