@@ -20,8 +20,9 @@ from rich.table import Table
 
 from cluster.capacity.workload import Workload, checked, load_workload
 from cluster.core import Filter, Hit, Query, Scalar
+from cluster.environment import prepare_serving
 from cluster.errors import InvalidInput, NotFound, QuireError
-from cluster.settings import Settings, load_settings, prepare_serving
+from cluster.settings import Settings, load_settings
 from cluster.text.snippets import snippet
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be rep
 Metadata = Annotated[
     list[str] | None, typer.Option("--meta", help="KEY=VALUE metadata; may be repeated.")
 ]
-
-
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of `quire serve`.")
 app.add_typer(keys_app, name="keys")
 quality_app = typer.Typer(

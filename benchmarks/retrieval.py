@@ -30,16 +30,16 @@ from rich.table import Table
 
 from benchmarks.corpus import held_out_pdfs, keyword_query, tidy
 from benchmarks.screenshots import screenshot
-from cluster.core import Document, Fingerprint, Hit, Query, Row, doc_id_of, page_id, sha256_of
+from cluster.core import Document, Fingerprint, Hit, Query, Row, page_id
+from cluster.ids import doc_id_of, sha256_of
 from cluster.pages.files import PageFiles
 from cluster.settings import Settings, load_settings
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.text.chunks import chunk_text
 from jobs.rendering.client import Renderer, RenderLimits, RenderTarget
-from models.inputs import MultimodalInput
+from models.inputs import EncodedInput, MultimodalInput
 from models.options import EmbedderOptions, RerankerOptions
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
-from models.qwen3_vl.prompts import EncodedInput
 from models.qwen3_vl.reranker import Qwen3VLReranker
 from models.registry import ModelSpec
 from models.retrieval.retriever import Retriever, local_first_stage, local_second_stage

@@ -28,7 +28,8 @@ from rich.table import Table
 
 from benchmarks.load import Load, Outcome
 from benchmarks.store import fill, rows_of_page
-from cluster.settings import ModelScaling, Settings, free_port, load_settings, prepare_serving
+from cluster.environment import free_port, prepare_serving
+from cluster.settings import ModelScaling, Settings, load_settings
 from cluster.store.milvus import open_store
 
 CLIENTS = (1, 16, 64)

@@ -30,9 +30,11 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from cluster.core import Document, Filter, Fingerprint, Mode, Row, doc_id_of
+from cluster.core import Document, Filter, Fingerprint, Mode, Row
+from cluster.ids import doc_id_of
 from cluster.settings import MIB, load_settings
-from cluster.store.milvus import MilvusStore, StoreAddress, open_store
+from cluster.store.client import StoreAddress
+from cluster.store.milvus import MilvusStore, open_store
 from cluster.text.chunks import chunk_text
 from models.options import EmbedderOptions
 

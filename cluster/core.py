@@ -1,6 +1,5 @@
 """The nouns every room shares: frozen, typed, free of any import of ours."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 Mode = Literal["hybrid", "dense", "text"]
 Scalar = str | int | float | bool
+Readings = dict[str, Scalar]  # what was read of a page beside its vector, by column
 DocumentStatus = Literal["indexing", "indexed", "failed", "skipped"]
 
 DOC_ID_CHARS = 32
@@ -74,7 +74,7 @@ class Row:
     vector: Any  # float32[dimension]
     width_px: int
     height_px: int
-    expected_cer: float | None = None  # what OCR would get wrong, where it was predicted
+    readings: Readings = field(default_factory=dict)
 
     @property
     def kind(self) -> Literal["page", "chunk"]:
@@ -148,14 +148,3 @@ class Hit:
     @property
     def page_id(self) -> str:
         return page_id(self.doc_id, self.page)
-
-
-def doc_id_of(sha256: str) -> str:
-    """Same bytes, same id."""
-    return sha256[:DOC_ID_CHARS]
-
-
-def sha256_of(path: str) -> str:
-    """The sha256 of a regular file's bytes, hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -44,6 +44,10 @@ class FingerprintMismatch(QuireError):
     """A collection holds vectors of another model, precision or preprocessing."""
 
 
+class FormatMismatch(QuireError):
+    """A collection has a format that this Quire cannot read, or that cannot keep what is asked."""
+
+
 class ModelUnavailable(QuireError):
     """A checkpoint is missing, incomplete, or not allowed to be loaded."""
 

@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import ray
 
+from cluster.environment import default_environment
 from cluster.errors import InvalidInput
 from cluster.hardware import detect_gpus
-from cluster.settings import Settings, default_environment
+from cluster.settings import Settings
 
 # Logical CPUs of our own Ray beyond the real ones: checking, splitting and writing mostly wait, and
 # a pipeline whose workers cannot all be placed would wait for ever.

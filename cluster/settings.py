@@ -3,12 +3,7 @@
 Defaults, help texts and limits are written here once; the command line is generated from them.
 """
 
-import atexit
 import math
-import os
-import shutil
-import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,8 +22,6 @@ from cluster.plan import load_plan
 
 MIB = 2**20
 GIB = 2**30
-LEAST_PORT, MOST_PORT = 20_000, 32_000  # below those that systems hand out by themselves
-PORTS = 100  # of one service: its proxy's pages and its replicas
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -413,76 +406,3 @@ def _unknown(model: Any, values: dict[str, Any]) -> Iterator[str]:
             part = model.model_fields[name].annotation
             if hasattr(part, "model_fields"):
                 yield from (f"{name}.{inner}" for inner in _unknown(part, value))
-
-
-def default_environment(**variables: str) -> None:
-    """Set environment variables that are not set, for libraries that only read them there."""
-    for name, value in variables.items():
-        os.environ.setdefault(name, value)
-
-
-def prepare_serving() -> None:
-    """Set what Ray reads when it is imported, where the environment does not say otherwise.
-
-    A call through Ray Serve that does nothing takes 17–32 ms without its proxy in C and 3–4 with.
-    By default that proxy's own pages have fixed ports, so that a second service would not come up;
-    its sockets are open to everyone on the machine; and the replicas of two services share ports
-    (SO_REUSEPORT), so that one would get requests of the other. So each service has its own.
-    """
-    first = _free_ports(PORTS)
-    last = first + PORTS - 1
-    folder = Path(tempfile.mkdtemp(prefix="quire-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    default_environment(
-        RAY_AUTH_MODE="token",
-        RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
-        RAY_SERVE_ENABLE_HA_PROXY="1",
-        # A router that dies without a word: another one gets its small requests, which may all be
-        # repeated; uploads, which are no idempotent work, are too large for it.
-        RAY_SERVE_HAPROXY_RETRY_ON="conn-failure empty-response",
-        RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="3",  # Ray's 30 s suit clouds' balancers
-        RAY_SERVE_HAPROXY_CONFIG_FILE_LOC=str(folder / "haproxy.cfg"),
-        RAY_SERVE_HAPROXY_SOCKET_PATH=str(folder / "admin.sock"),
-        RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH=str(folder / "metrics.sock"),
-        RAY_SERVE_HAPROXY_SERVER_STATE_BASE=str(folder),
-        RAY_SERVE_HAPROXY_SERVER_STATE_FILE=str(folder / "server-state"),
-        RAY_SERVE_HAPROXY_METRICS_PORT=str(first),
-        RAY_SERVE_HAPROXY_STATS_PORT=str(first + 1),
-        RAY_SERVE_FALLBACK_PROXY_HTTP_PORT=str(first + 2),
-        RAY_SERVE_FALLBACK_PROXY_GRPC_PORT=str(first + 3),
-        RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT=str(first + 4),
-        RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT=str(first + PORTS // 2),
-        RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT=str(first + PORTS // 2 + 1),
-        RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT=str(last),
-    )
-
-
-def _free_ports(count: int) -> int:
-    """The first of so many ports that nobody uses; another one for every process that asks."""
-    blocks = (MOST_PORT - LEAST_PORT) // count
-    for turn in range(blocks):
-        first = LEAST_PORT + count * ((os.getpid() + turn) % blocks)
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
-    raise InvalidInput(f"no {count} TCP ports in a row are free on this machine")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(host: str = LOOPBACK[0]) -> int:
-    """A TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def child_environment(**extra: str) -> dict[str, str]:
-    """The environment for a process that we start: ours, plus `extra`."""
-    return {**os.environ, **extra}

@@ -1,6 +1,7 @@
 """Where documents come from: files, folders, globs, and URLs that fsspec knows (s3://…)."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from cluster.errors import NotFound, UnreadableDocument
 PDF_SUFFIXES = (".pdf",)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 SUFFIXES = PDF_SUFFIXES + IMAGE_SUFFIXES
+_FOLDERS = re.compile(r"(?<![^\s\"'`(\[=])([a-z][a-z0-9+.-]*:/)?/[^\s\"'`]*/")
 
 
 def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
@@ -79,3 +81,15 @@ def absolute_source(source: str) -> str:
     local = source.removeprefix("file://")
     # Path.absolute() would keep "..", and one file would be two sources.
     return source if "://" in local else os.path.abspath(local)  # noqa: PTH100
+
+
+def source_name(source: str) -> str:
+    """The name of a file without its folders."""
+    return source.rpartition("/")[2]
+
+
+def without_folders(text: str, *sources: str) -> str:
+    """A message without folders: where files lie on a server is nobody's business."""
+    for source in sources:
+        text = text.replace(source, source_name(source))
+    return _FOLDERS.sub("", text)

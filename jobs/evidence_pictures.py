@@ -13,7 +13,8 @@ from cluster.errors import InvalidInput, NotFound
 from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
 from models.evidence.finder import EvidenceFinder
-from models.evidence.regions import Evidence, overlay
+from models.evidence.overlay import overlay
+from models.evidence.regions import Evidence
 from models.inputs import MultimodalInput
 from models.options import EmbedderOptions, LateInteractionOptions
 from models.registry import registry

@@ -7,7 +7,7 @@ import numpy as np
 
 from cluster.errors import InvalidInput, NotFound
 from cluster.settings import Settings
-from jobs.ingest.stages import render_limits
+from jobs.rendering.client import RenderLimits
 from jobs.rendering.pages import PageReader
 from models.late_interaction.pooling import PagePooling, pool_tokens
 from models.options import LateInteractionOptions
@@ -29,7 +29,7 @@ def run(settings: Settings, path: Path, *, kind: Kind, pooling: Pooled, out: Pat
 
     model = ColPaliModel(LateInteractionOptions.from_settings(settings))
     arrays: dict[str, np.ndarray] = {}
-    with PageReader(render_limits(settings)) as reader:
+    with PageReader(RenderLimits.from_settings(settings)) as reader:
         pages = reader.pages(str(path))
         for number in range(1, pages + 1):
             rgb = reader.read(str(path), number, pages=pages).rgb

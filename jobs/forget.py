@@ -14,10 +14,10 @@ from cluster.store.milvus import MilvusStore, open_store
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """What went with one document."""
+class RemovedDocument:
+    """What was removed with one document: its rows and its page images."""
 
-    document: str
+    doc_id: str
     source: str
     tenant: str
     rows: int
@@ -26,7 +26,7 @@ class Forgotten:
 
 def run(
     settings: Settings, *, doc_id: str = "", path: str = "", tenant: str | None = None
-) -> list[Forgotten]:
+) -> list[RemovedDocument]:
     """Forget by id, by source path, or a whole tenant; says what went. Raises InvalidInput."""
     if not doc_id and not path and tenant is None:
         raise InvalidInput("say what to forget: a document id, --path or --tenant")
@@ -38,13 +38,13 @@ def run(
         return [forget_document(store, images, document) for document in found]
 
 
-def forget_document(store: MilvusStore, images: PageFiles, document: Document) -> Forgotten:
+def forget_document(store: MilvusStore, images: PageFiles, document: Document) -> RemovedDocument:
     """Remove one document from the store and the page images."""
     rows = store.forget_pages(document)
     kept = images.forget(document)
     rows += store.forget(document)  # the document, and pages that an ingest wrote meanwhile
-    return Forgotten(
-        document=document.doc_id,
+    return RemovedDocument(
+        doc_id=document.doc_id,
         source=document.source,
         tenant=document.tenant,
         rows=rows,

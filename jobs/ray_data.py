@@ -36,7 +36,7 @@ def batches(build: Callable[[], Any]) -> Iterator[Any]:
 def stage(
     dataset: Any,
     kind: type,
-    job: Any,
+    context: Any,
     *,
     workers: int,
     batch_size: int,
@@ -44,11 +44,13 @@ def stage(
     num_gpus: float | None = None,
     **options: Any,
 ) -> Any:
-    """Batches through `workers` workers, each a `kind(job)`; `options` are Ray's for an actor."""
-    warnings.filterwarnings("ignore", message="`ray_remote_args_fn`")  # gone in Ray 2.64; no heir
+    """Pass batches through `workers` actors, each a `kind(context)`; `options` are Ray's."""
+    warnings.filterwarnings(
+        "ignore", message="`ray_remote_args_fn`"
+    )  # gone in Ray 2.64; no replacement
     return dataset.map_batches(
         kind,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(context,),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=batch_size,
         num_cpus=num_cpus,

@@ -1,16 +1,25 @@
-"""One multimodal input of an embedder → token ids, positions and uint8 pixels.
+"""What models take: text, images, a video, or any mix; and what encoding makes of it.
 
 Not covered: fetching images by URL or path, and decoding video files; callers hand over images.
 """
 
-import unicodedata
 from dataclasses import dataclass
-from typing import Any
 
-from models.qwen3_vl.prompts import VIDEO, EncodedInput, Prompt, PromptTokenizer, content_of
-from models.qwen3_vl.visuals import Picture, Video, VisualBudget
+import numpy as np
+from PIL import Image
 
-CLOSING_TOKEN = "<|endoftext|>"  # noqa: S105 — a token of the vocabulary
+from cluster.errors import InvalidInput
+from models.images import decode_image
+
+Picture = bytes | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames that were sampled at `fps` frames a second, as images, oldest first."""
+
+    frames: tuple[Picture, ...]
+    fps: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -27,35 +36,34 @@ class MultimodalInput:
     instruction: str | None = None
 
 
-class InputEncoder:
-    """Encodes inputs for one checkpoint."""
+@dataclass(frozen=True)
+class EncodedInput:
+    """What the device needs of one input.
 
-    def __init__(
-        self, processor: Any, *, min_pixels: int, max_pixels: int, max_tokens: int, instruction: str
-    ) -> None:
-        self.max_tokens = max_tokens
-        self.instruction = instruction
-        self._budget = VisualBudget(min_pixels, max_pixels, max_tokens)
-        # Invariant: every input ends on the token that the model pools at.
-        self._tokenizer = PromptTokenizer(processor, closing_token=CLOSING_TOKEN)
+    token_ids: int64[tokens]; positions: int64[3, tokens] (time, row, column of mrope);
+    visuals: one uint8[frames, height, width, 3] for each image (1 frame) or video (even), in the
+    order in which their tokens stand; visual_index: int64[visual tokens].
+    """
 
-    def encode(self, item: MultimodalInput) -> EncodedInput:
-        """Tokenise and resize one input. Raises InvalidInput where it cannot fit."""
-        visuals = tuple(self._budget.grids(item.images, item.video))
-        system = close_sentence(self.instruction if item.instruction is None else item.instruction)
+    token_ids: np.ndarray
+    positions: np.ndarray
+    visual_index: np.ndarray
+    visuals: tuple[np.ndarray, ...]
 
-        def prompt(text: str) -> Prompt:
-            parts = content_of(text, len(item.images))
-            if item.video:
-                parts = (VIDEO, *(parts if text or item.images else ()))
-            return Prompt(system, parts, visuals, item.video)
-
-        return self._tokenizer.encode(prompt, item.text, self.max_tokens)
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids)
 
 
-def close_sentence(instruction: str) -> str:
-    """The instruction with a final full stop where it has no punctuation, as in the reference."""
-    stripped = instruction.strip()
-    if stripped and not unicodedata.category(stripped[-1]).startswith("P"):
-        stripped += "."
-    return stripped
+MOST_IMAGE_PIXELS = 100_000_000  # of an encoded image, checked before it is decoded
+
+
+def to_image(picture: Picture) -> Image.Image:
+    """A picture as PIL has it, decoded where it is a file. Raises InvalidInput."""
+    if isinstance(picture, bytes):
+        return decode_image(picture, max_pixels=MOST_IMAGE_PIXELS)
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+            raise InvalidInput(f"a page must be uint8[h, w, 3], not {picture.dtype}{picture.shape}")
+        return Image.fromarray(picture)
+    return picture

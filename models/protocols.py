@@ -7,9 +7,7 @@ import numpy as np
 
 from cluster.core import Fingerprint, Hit
 from cluster.pages.vectors import PageVectors
-from models.inputs import MultimodalInput
-from models.qwen3_vl.prompts import EncodedInput
-from models.qwen3_vl.visuals import Picture
+from models.inputs import EncodedInput, MultimodalInput, Picture
 from models.registry import ModelSpec
 
 if TYPE_CHECKING:  # it needs torch, and those who only ask do without

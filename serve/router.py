@@ -21,7 +21,7 @@ from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
 from cluster.store.connection import StoreLink
 from cluster.store.milvus import MilvusStore
-from jobs.forget import Forgotten, forget_document
+from jobs.forget import RemovedDocument, forget_document
 from models.evidence.finder import EvidenceFinder, MethodAsked
 from models.evidence.regions import Evidence, of_contributions
 from models.inputs import MultimodalInput
@@ -254,11 +254,11 @@ class Router:
             raise NotFound(f"there is no document {doc_id}")
         return found
 
-    async def forget(self, tenant: str, doc_id: str) -> Forgotten:
+    async def forget(self, tenant: str, doc_id: str) -> RemovedDocument:
         """Remove a document: rows, page images and the uploaded file. Raises NotFound."""
         document = await self.document(tenant, doc_id)
 
-        def remove() -> Forgotten:
+        def remove() -> RemovedDocument:
             self._uploads.forget(document)
             return forget_document(self.store(), self._images, document)
 

@@ -8,10 +8,10 @@ from typing import IO
 
 import fsspec
 
-from cluster.core import Document, doc_id_of
+from cluster.core import Document
 from cluster.errors import InvalidInput, TooLarge
+from cluster.ids import doc_id_of, document_key
 from cluster.sources import SUFFIXES, absolute_source
-from cluster.store.filters import document_key
 from cluster.text.terms import cut_utf8
 
 NAME_BYTES = 200  # file systems take 255

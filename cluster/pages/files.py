@@ -10,7 +10,7 @@ import fsspec
 
 from cluster.core import Document, Hit
 from cluster.errors import NotFound
-from cluster.store.filters import document_key
+from cluster.ids import document_key
 
 IMAGE = "jpg"
 WORDS = "words"

@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from cluster.errors import QuireError, StoreUnavailable
 from cluster.settings import Settings
+from cluster.store.client import StoreAddress, store_token
 from cluster.store.lite import MilvusLiteServer
-from cluster.store.milvus import MilvusStore, StoreAddress, store_token
+from cluster.store.milvus import MilvusStore
 
 WATCH_S = 1.0
 log = logging.getLogger(__name__)

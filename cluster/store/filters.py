@@ -5,25 +5,14 @@ labels (hex digests) beside their values, and filters ask for labels. Milvus Lit
 templates, so this is what works the same on every server.
 """
 
-import hashlib
-import json
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from cluster.core import DOC_ID_CHARS, Filter, Scalar
+from cluster.core import Filter, Scalar
 from cluster.errors import InvalidInput
+from cluster.ids import checked_doc_id, label
 
-LABEL_CHARS = 24
-SCOPE_CHARS = 12
 UNKNOWN_CER = -1.0
-_DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
-
-
-def label(kind: str, *values: Scalar) -> str:
-    """The digest under which a value can be found, hex."""
-    # JSON keeps 1, "1" and true apart.
-    return hashlib.sha256(json.dumps([kind, *values]).encode()).hexdigest()[:LABEL_CHARS]
 
 
 def labels_of(
@@ -36,28 +25,6 @@ def labels_of(
         *(label("tag", tag) for tag in tags),
         *(label("metadata", key, value) for key, value in metadata.items()),
     ]
-
-
-def document_key(tenant: str, doc_id: str) -> str:
-    """The identity of a document within its tenant: `{tenant digest}:{doc_id}`.
-
-    Two tenants may hold the same bytes; neither may touch the other's. Raises InvalidInput.
-    """
-    return f"{label('tenant', tenant)[:SCOPE_CHARS]}:{checked_doc_id(doc_id)}"
-
-
-def page_row_id(tenant: str, doc_id: str, page: int, chunk: int = 0) -> str:
-    """The identity of a page's row, or of a chunk's. Raises InvalidInput."""
-    return f"{document_key(tenant, doc_id)}:{int(page)}:{int(chunk)}"
-
-
-def checked_doc_id(doc_id: str) -> str:
-    if not _DOC_ID.fullmatch(doc_id):
-        raise InvalidInput(
-            f"{doc_id[:80]!r} is not a document id: expected {DOC_ID_CHARS} hex digits, as "
-            "`quire documents` prints them"
-        )
-    return doc_id
 
 
 def to_expression(wanted: Filter) -> str:

@@ -19,8 +19,8 @@ from typing import IO
 
 import psutil
 
+from cluster.environment import child_environment, free_port
 from cluster.errors import StoreUnavailable
-from cluster.settings import child_environment, free_port
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0

@@ -2,21 +2,15 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
-from cluster.core import Document, Page, Row, Scalar
+from cluster.core import Document, Page, Readings, Row, Scalar
 from cluster.errors import InvalidInput
-from cluster.store.filters import (
-    LABEL_CHARS,
-    UNKNOWN_CER,
-    checked_doc_id,
-    document_key,
-    label,
-    labels_of,
-    page_row_id,
-)
+from cluster.ids import LABEL_CHARS, checked_doc_id, document_key, label, page_row_id
+from cluster.store.filters import UNKNOWN_CER, labels_of
 from cluster.text.terms import cut_utf8, to_terms
 
 VARCHAR_BYTES = 65_535
@@ -27,6 +21,7 @@ MAX_TAGS = 64
 MAX_LABELS = 256
 METADATA_BYTES = 32_768
 MAX_NUMBER = 2**63 - 1
+EXPECTED_CER = "expected_cer"  # a reading with a field of its own, UNKNOWN_CER where there is none
 # Milvus asks for a vector in every collection; documents have none of their own.
 NO_VECTOR = [0.0, 1.0]
 DOCUMENT_FIELDS = (
@@ -48,7 +43,7 @@ _METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 def documents_schema() -> tuple[Any, Any]:
     """Schema and index of the documents collection."""
-    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
     schema.add_field("doc_key", DataType.VARCHAR, is_primary=True, max_length=64)
     _add_document_fields(schema)
     schema.add_field("sha256", DataType.VARCHAR, max_length=64)
@@ -65,7 +60,7 @@ def documents_schema() -> tuple[Any, Any]:
 def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
     """Schema and index of the page and chunk rows; `description` carries the fingerprint."""
     schema = MilvusClient.create_schema(
-        auto_id=False, enable_dynamic_field=False, description=description
+        auto_id=False, enable_dynamic_field=True, description=description
     )
     schema.add_field("row_id", DataType.VARCHAR, is_primary=True, max_length=96)
     schema.add_field("doc_key", DataType.VARCHAR, max_length=64)
@@ -85,7 +80,7 @@ def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
     schema.add_field("width_px", DataType.INT64)
     schema.add_field("height_px", DataType.INT64)
-    schema.add_field("expected_cer", DataType.FLOAT)
+    schema.add_field(EXPECTED_CER, DataType.FLOAT)
     schema.add_function(
         Function(
             name="bm25",
@@ -136,8 +131,10 @@ def document_entity(document: Document) -> dict[str, Any]:
 
 
 def row_entity(row: Row) -> dict[str, Any]:
-    """The row of a page or a chunk."""
+    """The row of a page or a chunk; readings that the schema does not name become fields too."""
     return {
+        EXPECTED_CER: UNKNOWN_CER,
+        **row.readings,
         **_shared_entity(row.document, extra_labels=[]),
         "row_id": page_row_id(row.document.tenant, row.document.doc_id, row.page, row.chunk),
         "page": row.page,
@@ -149,7 +146,6 @@ def row_entity(row: Row) -> dict[str, Any]:
         "vector": row.vector,
         "width_px": row.width_px,
         "height_px": row.height_px,
-        "expected_cer": UNKNOWN_CER if row.expected_cer is None else row.expected_cer,
     }
 
 
@@ -173,8 +169,16 @@ def page_facts(entity: dict[str, Any]) -> dict[str, Any]:
         "doc_id": checked_doc_id(entity["doc_id"]),
         "tags": tuple(entity["tags"]),
         "metadata": dict(entity["metadata"]),
-        "expected_cer": None if entity["expected_cer"] < 0 else float(entity["expected_cer"]),
+        EXPECTED_CER: readings_of(entity, (EXPECTED_CER,)).get(EXPECTED_CER),
     }
+
+
+def readings_of(entity: dict[str, Any], columns: Iterable[str]) -> Readings:
+    """What was read of a page, from its row; a column that was not read is left out."""
+    readings = {name: entity[name] for name in columns if entity.get(name) is not None}
+    if readings.get(EXPECTED_CER, 0.0) < 0:
+        del readings[EXPECTED_CER]
+    return readings
 
 
 def row_facts(document: Document) -> tuple[list[str], dict[str, Scalar], str]:

@@ -1,27 +1,15 @@
-"""The driver's book of an ingest: outcomes come in, finished documents go out.
+"""The driver's account of an ingest: rows of the last stage come in, finished documents go out.
 
 It alone decides that a document is done: when every page that was to be written has reported.
 """
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
 from cluster.core import Document
-from jobs.ingest.report import STAGES, DocumentReport, IngestReport, State
-from jobs.ingest.stages import to_document
-
-
-class Shelf(Protocol):
-    """Where the ledger puts documents that are done; each call returns the ids it replaced."""
-
-    def finish(self, document: Document, pages: int) -> list[str]:
-        """Store the last word on a document of which `pages` pages must be in the index."""
-        ...
-
-    def keep(self, document: Document) -> list[str]:
-        """Note that an unchanged document is what its source holds now."""
-        ...
+from jobs.ingest.finish import DocumentFinisher
+from jobs.ingest.report import DocumentReport, IngestReport, State
+from jobs.ingest.rows import IngestRow, Outcome, PageWork
 
 
 @dataclass
@@ -42,7 +30,9 @@ class Pending:
 class Ledger:
     """Counts for the display, and the report."""
 
-    def __init__(self, report: IngestReport, sources: list[str], shelf: Shelf) -> None:
+    def __init__(
+        self, report: IngestReport, sources: list[str], finisher: DocumentFinisher
+    ) -> None:
         self.report = report
         self.documents = len(sources)
         self.documents_done = 0
@@ -53,24 +43,23 @@ class Ledger:
         self._open_sources = dict.fromkeys(sources)
         self._pending: dict[str, Pending] = {}
         self._workers: set[str] = set()
-        self._shelf = shelf
+        self._finisher = finisher
 
     @property
     def documents_opened(self) -> int:
         return self.documents_done + len(self._pending)
 
-    def record(self, event: str, work: dict[str, Any]) -> None:
-        """Enter one outcome of the pipeline."""
-        document = to_document(work["document"])
-        if event in ("unchanged", "refused"):
-            self._close_at_once(document, work)
+    def record(self, row: IngestRow) -> None:
+        """Enter what came out of the pipeline."""
+        if isinstance(row, Outcome):
+            self._close_at_once(row)
             return
-        pending = self._pending.get(document.source)
+        pending = self._pending.get(row.document.source)
         if pending is None:
-            pending = self._pending[document.source] = Pending(document, work["todo"])
-            self.pages += work["todo"]
-        if event == "page":
-            self._enter_page(pending, work)
+            pending = self._pending[row.document.source] = Pending(row.document, row.todo)
+            self.pages += row.todo
+        if isinstance(row, PageWork):
+            self._enter_page(pending, row)
         if pending.is_done:
             self._close(pending)
 
@@ -88,38 +77,40 @@ class Ledger:
                 )
             )
 
-    def _enter_page(self, pending: Pending, work: dict[str, Any]) -> None:
+    def _enter_page(self, pending: Pending, page: PageWork) -> None:
         self.pages_done += 1
-        if work["reason"]:
-            pending.failed[work["page"]] = f"{work['reason']}: {work['message']}"
+        if page.reason:
+            pending.failed[page.page] = f"{page.reason}: {page.message}"
             self.failures += 1
             return
         pending.written += 1
-        if work["ocr_error"]:
-            pending.without_text[work["page"]] = work["ocr_error"]
-        self.began = min(self.began or work["embed_began"], work["embed_began"])
+        if page.ocr_error:
+            pending.without_text[page.page] = page.ocr_error
+        self.began = min(self.began or page.embed_began, page.embed_began)
         self.report.working_seconds = time.time() - self.began
-        self._workers.add(work["worker"])
+        self._workers.add(page.worker)
         self.report.render_workers = len(self._workers)
         halved = self.report.halved_batch_tokens
-        for model, tokens in work["halved"].items():
+        for model, tokens in page.halved_tokens.items():
             halved[model] = min(tokens, halved.get(model, tokens))
-        for stage in STAGES:
-            self.report.stage_seconds[stage] += work[f"{stage}_s"]
+        for stage, seconds in page.seconds.items():
+            self.report.stage_seconds[stage] += seconds
 
-    def _close_at_once(self, document: Document, work: dict[str, Any]) -> None:
+    def _close_at_once(self, outcome: Outcome) -> None:
+        document = outcome.document
         state: State = "unchanged"
-        if work["reason"]:
+        if outcome.reason:
             state = "skipped" if document.status == "skipped" else "failed"
             self.failures += state == "failed"
-        replaced = self._shelf.keep(document) if state == "unchanged" else []
+        unchanged = state == "unchanged"
+        replaced = self._finisher.forget_replaced(document) if unchanged else []
         self._add(
             DocumentReport(
                 source=document.source,
                 state=state,
                 doc_id=document.doc_id,
-                reason=work["reason"],
-                message=work["message"],
+                reason=outcome.reason,
+                message=outcome.message,
                 pages=document.pages,
                 replaced=replaced,
             )
@@ -144,7 +135,7 @@ class Ledger:
                 new_pages=pending.written,
                 failed_pages=failed,
                 pages_without_text=pending.without_text,
-                replaced=self._shelf.finish(done, present),
+                replaced=self._finisher.finish(done, present),
             )
         )
 

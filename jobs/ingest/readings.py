@@ -1,98 +1,190 @@
-"""What a late-interaction model makes of rendered pages: multi-vectors, expected OCR quality.
+"""Readings of pages: what is read of a page beside its vectors, each a class of one interface.
 
-Runs in the embedding workers, so that both models share one device and one reservation of it.
+A new one is a class and an entry of READINGS. What it fills of a page's row are its columns; a
+collection needs no new schema for them. What is wanted and missing of an indexed page makes an
+ingest do that page again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from cluster.core import Document, Readings
+from cluster.errors import InvalidInput, NotFound
 from cluster.pages.files import PageFiles, PageKey, vectors_kind
-from cluster.pages.vectors import Storage, to_bytes
+from cluster.pages.vectors import Storage, from_bytes, to_bytes
 from cluster.settings import Settings
+from cluster.store.milvus import MilvusStore
+from cluster.store.schema import EXPECTED_CER
 from models.ocr_quality.files import load_card
 from models.ocr_quality.predictor import open_predictor, predictor_folder
 from models.options import LateInteractionOptions
-from models.protocols import LateInteraction
 from models.registry import registry
 
 if TYPE_CHECKING:
     from models.engine.budget import TokenBudget
+    from models.late_interaction.model import ColPaliModel
+    from models.ocr_quality.predictor import QualityPredictor
 
 TILES = {1: 1, 4: 5}  # the page alone; the page and its quarters
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What is wanted of each page beyond its vector."""
+class PageInput:
+    """What a reading gets of one page: `scan` is a JPEG as OCR would get it, "" if not wanted."""
 
-    late: LateInteractionOptions
-    vectors: str  # the kind of files that keep its multi-vectors; "" where none are wanted
-    recipe: tuple[str, int, bool]  # of them, as PackedVectors has it
-    quality: bool
-    scan: bool  # from the page as OCR gets it, not only from its kept image
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "Reading | None":
-        """None where nothing is wanted. Raises ModelUnavailable."""
-        storage, quality = settings.multi_vectors, settings.quality == "on"
-        if storage == "off" and not quality:
-            return None
-        if quality:
-            load_card(predictor_folder(settings))
-        late = LateInteractionOptions.from_settings(settings)
-        spec = registry.find(late.model, "late-interaction")
-        kind = "" if storage == "off" else vectors_kind(spec.name, spec.revision)
-        tiled, pooled = settings.tiles > 1, settings.token_pooling > 1
-        recipe = (storage, TILES[settings.tiles], pooled)
-        return cls(late, kind, recipe, quality, scan=quality or tiled)
+    key: PageKey
+    scan: bytes
+    text: str
 
 
-class PageReading:
-    """The late-interaction model, and the quality predictor on top of it where it can be."""
+class ReadingModels:
+    """Models that readings share within one embedding worker; each is loaded when first used."""
 
-    def __init__(self, reading: Reading, settings: Settings) -> None:
-        """Raises ModelUnavailable."""
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.files = PageFiles(settings.page_images_url)
+
+    @cached_property
+    def late_interaction(self) -> "ColPaliModel":
+        """The model that makes multi-vectors. Raises ModelUnavailable."""
         from models.late_interaction.model import ColPaliModel
 
-        self._settings = settings
-        self._vectors = reading.vectors
-        self._files = PageFiles(settings.page_images_url)
-        self._model = ColPaliModel(reading.late) if reading.vectors else None
-        self._predictor = open_predictor(settings, self._model) if reading.quality else None
+        return ColPaliModel(LateInteractionOptions.from_settings(self._settings))
+
+    @cached_property
+    def quality(self) -> "QualityPredictor":
+        """The OCR quality predictor, on the model for multi-vectors where that one is loaded."""
+        loaded = self.__dict__.get("late_interaction")
+        return open_predictor(self._settings, loaded)
 
     @property
     def budgets(self) -> "list[TokenBudget]":
-        """Those of its models."""
-        models = (self._model, self._predictor.late if self._predictor else None)
-        return [model.budget for model in models if model]
+        """The token budgets of what is loaded."""
+        quality = self.__dict__.get("quality")
+        models = (self.__dict__.get("late_interaction"), quality.late if quality else None)
+        return [model.budget for model in dict.fromkeys(models) if model is not None]
 
-    def read(self, pages: Sequence[PageKey], scans: Sequence[bytes]) -> list[float | None]:
-        """Keep the multi-vectors of pages, and predict their CER; None where nobody asked.
 
-        `scans` are JPEGs as OCR would get the pages. Raises NotFound where an image is gone,
-        InvalidInput where one cannot be used, OutOfMemory.
+class Reading(Protocol):
+    """One thing that is read of every page; travels to the workers, so it must pickle."""
+
+    columns: ClassVar[tuple[str, ...]]  # of a page's row, that it fills; none where it keeps files
+
+    @property
+    def needs_scan(self) -> bool:
+        """True where it reads the page as OCR gets it, not only its kept image."""
+        ...
+
+    @classmethod
+    def wanted(cls, settings: Settings) -> "Reading | None":
+        """The reading as the settings ask for it, or None. Raises ModelUnavailable."""
+        ...
+
+    def done(self, document: Document, store: MilvusStore, files: PageFiles) -> set[int]:
+        """The pages of a document that have been read as it is wanted now."""
+        ...
+
+    def load(self, models: ReadingModels) -> None:
+        """Load what reading needs, once in each worker. Raises ModelUnavailable."""
+        ...
+
+    def read(self, pages: Sequence[PageInput], models: ReadingModels) -> list[Readings]:
+        """Read pages → the values of its columns, a dict for each page.
+
+        Raises NotFound where an image is gone, InvalidInput where one cannot be used, OutOfMemory.
         """
-        if self._model is not None and self._settings.multi_vectors != "off":
-            self._keep_vectors(self._model, pages, scans, self._settings.multi_vectors)
-        if self._predictor is None:
-            return [None] * len(pages)
-        return [found.cer for found in self._predictor.predict(scans)]
+        ...
 
-    def _keep_vectors(
-        self,
-        model: LateInteraction,
-        pages: Sequence[PageKey],
-        scans: Sequence[bytes],
-        storage: Storage,
-    ) -> None:
+
+@dataclass(frozen=True)
+class MultiVectors:
+    """Multi-vectors of pages, in files beside their images, in the precision `storage`."""
+
+    kind: str  # of the files: another model's are other files
+    storage: Storage
+    tiles: int
+    token_pooling: int
+    columns: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def wanted(cls, settings: Settings) -> "MultiVectors | None":
+        if settings.multi_vectors == "off":
+            return None
+        spec = registry.find(
+            LateInteractionOptions.from_settings(settings).model, "late-interaction"
+        )
+        kind = vectors_kind(spec.name, spec.revision)
+        return cls(kind, settings.multi_vectors, settings.tiles, settings.token_pooling)
+
+    @property
+    def needs_scan(self) -> bool:
+        return self.tiles > 1  # of the kept image a quarter would have too few pixels
+
+    def done(self, document: Document, store: MilvusStore, files: PageFiles) -> set[int]:
+        """The pages with files of this recipe; those of one document are all of one recipe."""
+        pages = files.pages(document, self.kind)
+        if not pages:
+            return pages
+        key = PageKey(document.tenant, document.doc_id, min(pages))
+        try:
+            recipe = from_bytes(files.get(*key, kind=self.kind)).recipe
+        except (InvalidInput, NotFound):
+            return set()
+        return (
+            pages if recipe == (self.storage, TILES[self.tiles], self.token_pooling > 1) else set()
+        )
+
+    def load(self, models: ReadingModels) -> None:
+        models.late_interaction  # noqa: B018 — loads it
+
+    def read(self, pages: Sequence[PageInput], models: ReadingModels) -> list[Readings]:
         from models.late_interaction.search import pack_page
 
-        # Of the kept image a quarter would have too few pixels.
-        tiled = self._settings.tiles > 1
-        images = list(scans) if tiled else [self._files.get(*page) for page in pages]
-        for page, found in zip(
-            pages, model.embed_images(images, tiles=self._settings.tiles), strict=True
-        ):
-            packed = pack_page(found, storage=storage, token_pooling=self._settings.token_pooling)
-            self._files.put(*page, to_bytes(packed), kind=self._vectors)
+        images = [page.scan if self.needs_scan else models.files.get(*page.key) for page in pages]
+        vectors = models.late_interaction.embed_images(images, tiles=self.tiles)
+        for page, page_vectors in zip(pages, vectors, strict=True):
+            packed = pack_page(page_vectors, storage=self.storage, token_pooling=self.token_pooling)
+            models.files.put(*page.key, to_bytes(packed), kind=self.kind)
+        return [{} for _ in pages]
+
+
+@dataclass(frozen=True)
+class ExpectedCer:
+    """The character error rate that OCR is predicted to have on a page."""
+
+    columns: ClassVar[tuple[str, ...]] = (EXPECTED_CER,)
+    needs_scan: bool = True
+
+    @classmethod
+    def wanted(cls, settings: Settings) -> "ExpectedCer | None":
+        if settings.quality == "off":
+            return None
+        load_card(predictor_folder(settings))
+        return cls()
+
+    def done(self, document: Document, store: MilvusStore, files: PageFiles) -> set[int]:
+        return set(store.readings(document, self.columns))
+
+    def load(self, models: ReadingModels) -> None:
+        models.quality  # noqa: B018 — loads it
+
+    def read(self, pages: Sequence[PageInput], models: ReadingModels) -> list[Readings]:
+        predictions = models.quality.predict([page.scan for page in pages])
+        return [{EXPECTED_CER: prediction.cer} for prediction in predictions]
+
+
+# In this order: the predictor takes the model of the multi-vectors where it is the one it needs.
+READINGS: tuple[type[Reading], ...] = (MultiVectors, ExpectedCer)
+
+
+def wanted_readings(settings: Settings) -> tuple[Reading, ...]:
+    """What the settings want read of every page. Raises ModelUnavailable."""
+    readings = (kind.wanted(settings) for kind in READINGS)
+    return tuple(reading for reading in readings if reading is not None)
+
+
+def columns_of(readings: Iterable[Reading | type[Reading]]) -> tuple[str, ...]:
+    """The columns that these readings fill."""
+    return tuple(column for reading in readings for column in reading.columns)

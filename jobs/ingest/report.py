@@ -6,10 +6,11 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 State = Literal["indexed", "unchanged", "skipped", "failed"]
-STAGES = ("render", "ocr", "embed", "write")
+Stage = Literal["render", "ocr", "embed", "write"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass
@@ -44,7 +45,7 @@ class IngestReport:
     render_workers: int = 0
     halved_batch_tokens: dict[str, int] = field(default_factory=dict)
     file: str = ""
-    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    stage_seconds: dict[Stage, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @property
     def states(self) -> dict[State, int]:

@@ -4,17 +4,15 @@ list → CheckDocuments → (one shard a block) → RenderPages → EmbedPages �
 An interrupted ingest goes on where it stopped: pages that are in the store are not shards again.
 """
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
-from cluster.core import Document, Filter, Scalar
+from cluster.core import Scalar
 from cluster.errors import InvalidInput
-from cluster.pages.files import PageFiles
 from cluster.runtime import (
     cluster_cpus,
     cluster_gpus,
@@ -30,11 +28,16 @@ from cluster.settings import Settings
 from cluster.sources import list_sources
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.schema import check_document_fields
-from jobs.forget import forget_document
+from jobs.ingest.check import CheckDocuments
+from jobs.ingest.context import IngestContext
+from jobs.ingest.embed import EmbedPages
+from jobs.ingest.finish import DocumentFinisher
 from jobs.ingest.ledger import Ledger
-from jobs.ingest.readings import Reading
+from jobs.ingest.readings import columns_of, wanted_readings
+from jobs.ingest.render import RenderPages
 from jobs.ingest.report import IngestReport
-from jobs.ingest.stages import CheckDocuments, EmbedPages, Job, RenderPages, WritePages
+from jobs.ingest.rows import IngestRow, from_texts
+from jobs.ingest.write import WritePages
 from jobs.progress import ProgressView, progress_view
 from jobs.ray_data import WAITING_CPUS, batches, stage
 from jobs.rendering.client import RenderTarget
@@ -57,7 +60,7 @@ class IngestRequest:
     tenant: str = ""
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
-    again: bool = False  # also what is in the index already, but nothing that is not
+    reindex: bool = False  # also what is in the index already, but nothing that is not
 
 
 def run(
@@ -81,12 +84,12 @@ def run(
         ray_session(settings),
         open_store(settings) as store,
     ):
-        job = _plan(settings, request, store)
-        report = IngestReport(settings.collection, job.fingerprint)
-        ledger = Ledger(report, sources, StoreShelf(settings, store))
+        context = _prepare(settings, request, store)
+        report = IngestReport(settings.collection, context.fingerprint)
+        ledger = Ledger(report, sources, DocumentFinisher(settings, store))
         try:
-            for event, work in _outcomes(sources, job):
-                ledger.record(event, work)
+            for row in _outcomes(sources, context):
+                ledger.record(row)
                 shown.update(ledger)
         finally:
             ledger.close()
@@ -96,7 +99,7 @@ def run(
     return report
 
 
-def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job:
+def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> IngestContext:
     """What every stage has to know; opens the collection, so a mismatch ends the job here."""
     if settings.gpu_kind or settings.gpu_memory_fraction:  # made for GPUs: a plan's
         require_gpus(settings.gpus_per_worker, settings.gpu_kind, "this ingest")
@@ -114,16 +117,17 @@ def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job
     fingerprint = options.fingerprint(options.resolved_precision)
     store.open_collection(fingerprint)
     spec = registry.find(settings.model)
-    reading = Reading.from_settings(settings)
+    readings = wanted_readings(settings)
+    store.check_columns(columns_of(readings))
     target = RenderTarget(
         min_pixels=spec.min_pixels,
         max_pixels=fingerprint.max_pixels,
         keep_pixels=settings.keep_pixels,
         ocr=_wants_ocr(settings),
         ocr_languages=settings.ocr_languages,
-        scan=bool(reading and reading.scan),
+        scan=any(reading.needs_scan for reading in readings),
     )
-    return Job(
+    return IngestContext(
         settings=settings,
         address=store.address,
         fingerprint=str(fingerprint),
@@ -134,9 +138,9 @@ def _plan(settings: Settings, request: IngestRequest, store: MilvusStore) -> Job
         tenant=request.tenant,
         tags=request.tags,
         metadata=request.metadata,
-        again=request.again,
+        reindex=request.reindex,
         threads=max(1, cpu_cores() // _embed_workers(settings)),
-        reading=reading,
+        readings=readings,
     )
 
 
@@ -166,15 +170,14 @@ def _render_workers(settings: Settings, checkers: int, embed_cpus: float) -> int
     return min(settings.render_workers or max(1, cluster_cpus() - 1), fit)
 
 
-def _outcomes(sources: list[str], job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Run the pipeline; yields (event, work) as pages and documents end."""
-    for batch in batches(lambda: _pipeline(sources, job)):
-        for event, work in zip(batch["event"], batch["work"], strict=True):
-            yield str(event), json.loads(str(work))
+def _outcomes(sources: list[str], context: IngestContext) -> Iterator[IngestRow]:
+    """Run the pipeline; yields what becomes of pages and documents as they end."""
+    for batch in batches(lambda: _pipeline(sources, context)):
+        yield from from_texts(batch["row"])
 
 
-def _pipeline(sources: list[str], job: Job) -> Any:
-    settings = job.settings
+def _pipeline(sources: list[str], context: IngestContext) -> Any:
+    settings = context.settings
     embedders = _embed_workers(settings)
     on_gpu = cluster_gpus() > 0
     embed_cpus = WAITING_CPUS if on_gpu else 1
@@ -184,14 +187,14 @@ def _pipeline(sources: list[str], job: Job) -> Any:
     dataset = ray.data.from_items(
         [{"source": source} for source in sources], override_num_blocks=blocks
     )
-    dataset = stage(dataset, CheckDocuments, job, workers=checkers, batch_size=1)
+    dataset = stage(dataset, CheckDocuments, context, workers=checkers, batch_size=1)
     # A block is one unit of work: a long document must not stay in the block of its check.
     dataset = dataset.repartition(target_num_rows_per_block=1)
-    dataset = stage(dataset, RenderPages, job, workers=renderers, batch_size=1, num_cpus=1)
+    dataset = stage(dataset, RenderPages, context, workers=renderers, batch_size=1, num_cpus=1)
     dataset = stage(
         dataset,
         EmbedPages,
-        job,
+        context,
         workers=embedders,
         batch_size=EMBED_PAGES,
         num_cpus=embed_cpus,
@@ -199,35 +202,4 @@ def _pipeline(sources: list[str], job: Job) -> Any:
         **on_kind(settings.gpu_kind),
     )
     # One writer: Milvus Lite asks for it, and one is far faster than the embedders.
-    return stage(dataset, WritePages, job, workers=1, batch_size=WRITE_PAGES)
-
-
-class StoreShelf:
-    """The ledger's last words on documents, in the store."""
-
-    def __init__(self, settings: Settings, store: MilvusStore) -> None:
-        self._store = store
-        self._images = PageFiles(settings.page_images_url)
-
-    def finish(self, document: Document, pages: int) -> list[str]:
-        """Forget what a document replaces, then store it; returns the ids that went."""
-        if document.status != "indexed":
-            self._store.put_document(document)
-            return []
-        found = self._store.count_pages(Filter(tenant=document.tenant, doc_ids=(document.doc_id,)))
-        if found < pages:  # forgotten meanwhile, or lost by the server
-            gone = f"{pages - found} pages are gone again: ingest it again"
-            document = replace(document, error=f"{document.error}; {gone}".strip("; "))
-        # Replaced first: killed in between, the document counts as unfinished.
-        replaced = self.keep(document)
-        self._store.put_document(document)
-        return replaced
-
-    def keep(self, document: Document) -> list[str]:
-        """Forget older documents of the same source; returns their ids."""
-        same = self._store.documents(Filter(tenant=document.tenant), source=document.source)
-        return [
-            forget_document(self._store, self._images, each).document
-            for each in same
-            if each.doc_id != document.doc_id and each.time_ms <= document.time_ms
-        ]
+    return stage(dataset, WritePages, context, workers=1, batch_size=WRITE_PAGES)

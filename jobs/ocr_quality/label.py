@@ -20,16 +20,15 @@ import numpy as np
 import ray
 from PIL import Image
 
-from cluster.core import doc_id_of, sha256_of
 from cluster.errors import InvalidInput, UnreadableDocument
+from cluster.ids import doc_id_of, sha256_of
 from cluster.runtime import cpu_cores, ray_session
 from cluster.settings import Settings
 from cluster.sources import list_sources
-from jobs.ingest.stages import render_limits
 from jobs.ocr_quality.accuracy import accuracy, comparable
 from jobs.ocr_quality.degrade import as_fields, degrade, plan_effects
 from jobs.ocr_quality.engines import OcrEngine
-from jobs.ocr_quality.label_store import LabelStore, Row
+from jobs.ocr_quality.label_store import LabelStore, TrainingRow
 from jobs.ocr_quality.transcripts import Transcript, transcript_of
 from jobs.progress import ProgressView, progress_view
 from jobs.ray_data import batches, stage
@@ -81,7 +80,7 @@ class LabelReport:
 
 
 @dataclass(frozen=True)
-class LabelJob:
+class LabelContext:
     """What a worker has to know."""
 
     request: LabelRequest
@@ -95,9 +94,9 @@ class LabelJob:
 class LabelDocument:
     """A document → one row for each variant of its pages, or the reason why there is none."""
 
-    def __init__(self, job: LabelJob) -> None:
-        self.job = job
-        self.reader = PageReader(job.limits)
+    def __init__(self, context: LabelContext) -> None:
+        self.context = context
+        self.reader = PageReader(context.limits)
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for source in map(str, batch["source"]):
@@ -113,19 +112,19 @@ class LabelDocument:
                 "images": [[image for _, image in rows]],
             }
 
-    def _document(self, source: str) -> Iterator[tuple[Row, bytes]]:
-        if Path(source).stat().st_size > self.job.max_document_bytes:
+    def _document(self, source: str) -> Iterator[tuple[TrainingRow, bytes]]:
+        if Path(source).stat().st_size > self.context.max_document_bytes:
             raise UnreadableDocument("too_large", "it is over max_document_bytes")
         transcript, document = transcript_of(source), doc_id_of(sha256_of(source))
         count = self.reader.pages(source)
         labelled = False
-        for page in spread(count, self.job.request.pages):
+        for page in spread(count, self.context.request.pages):
             todo = [
                 variant
-                for variant in range(self.job.request.variants + 1)
-                if self._id(document, page, variant, transcript) not in self.job.done
+                for variant in range(self.context.request.variants + 1)
+                if self._id(document, page, variant, transcript) not in self.context.done
             ]
-            labelled |= len(todo) <= self.job.request.variants
+            labelled |= len(todo) <= self.context.request.variants
             for row, image in self._page(source, document, page, count, transcript, todo):
                 labelled = True
                 yield row, image
@@ -144,7 +143,7 @@ class LabelDocument:
         pages: int,
         transcript: Transcript,
         variants: list[int],
-    ) -> Iterator[tuple[Row, bytes]]:
+    ) -> Iterator[tuple[TrainingRow, bytes]]:
         if not variants:
             return
         pixels = self.reader.read(source, page, pages=pages)
@@ -165,23 +164,23 @@ class LabelDocument:
                 yield self._variant(identity, gray, truth, dict(transcript.fields))
 
     def _variant(
-        self, identity: Row, gray: np.ndarray, truth: str, fields: dict[str, str]
-    ) -> tuple[Row, bytes]:
-        job = self.job
-        place = f"{job.request.seed}:{identity['document']}:{identity['page']}"
+        self, identity: TrainingRow, gray: np.ndarray, truth: str, fields: dict[str, str]
+    ) -> tuple[TrainingRow, bytes]:
+        context = self.context
+        place = f"{context.request.seed}:{identity['document']}:{identity['page']}"
         seed = seed_of(f"{place}:{identity['variant']}") if identity["variant"] else 0
         effects = plan_effects(seed) if identity["variant"] else []
         seen = degrade(gray, effects, seed) if effects else gray
         started = time.perf_counter()
-        text = job.engine.read(seen, OCR_DPI)
+        text = context.engine.read(seen, OCR_DPI)
         seconds = time.perf_counter() - started
         found = accuracy(text, truth, fields)
         row = identity | {
             "seed": seed,
             "effects": json.dumps(as_fields(effects)),
-            "engine": job.engine.name,
-            "engine_version": job.engine_version,
-            "languages": job.engine.languages,
+            "engine": context.engine.name,
+            "engine_version": context.engine_version,
+            "languages": context.engine.languages,
             "dpi": OCR_DPI,
             "truth_chars": len(comparable(truth)),
             "cer": found.cer,
@@ -195,9 +194,11 @@ class LabelDocument:
         return row, _png(seen)
 
     def _id(self, document: str, page: int, variant: int, transcript: Transcript) -> str:
-        job = self.job
-        seed = job.request.seed if variant else 0
-        engine = f"{job.engine.name} {job.engine_version} {job.engine.languages} {OCR_DPI}"
+        context = self.context
+        seed = context.request.seed if variant else 0
+        engine = (
+            f"{context.engine.name} {context.engine_version} {context.engine.languages} {OCR_DPI}"
+        )
         text = f"{document}:{page}:{variant}:{seed}:{engine}:{transcript.stamp}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -220,11 +221,11 @@ def run(
         raise InvalidInput("labels are made of local files: copy the documents first")
     random.Random(request.seed).shuffle(sources)  # interrupted, the rows are a fair sample
     store = LabelStore(request.into)
-    job = LabelJob(
+    context = LabelContext(
         request,
         engine,
         engine.version,
-        render_limits(settings),
+        RenderLimits.from_settings(settings),
         settings.max_document_bytes,
         frozenset(store.ids()),
     )
@@ -232,9 +233,9 @@ def run(
     started = time.perf_counter()
     with view or progress_view("labelling") as shown, ray_session(settings):
         shown.update(report)
-        waiting: list[Row] = []
+        waiting: list[TrainingRow] = []
         try:
-            for source, problem, rows in _outcomes(sources, job, settings):
+            for source, problem, rows in _outcomes(sources, context, settings):
                 _count(report, source, problem, rows)
                 waiting += rows
                 if len(waiting) >= ROWS_PER_FILE:
@@ -259,7 +260,7 @@ def seed_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 2
 
 
-def _count(report: LabelReport, source: str, problem: str, rows: list[Row]) -> None:
+def _count(report: LabelReport, source: str, problem: str, rows: list[TrainingRow]) -> None:
     report.documents_done += 1
     report.pages += len(rows)
     report.pages_done += len(rows)
@@ -269,8 +270,8 @@ def _count(report: LabelReport, source: str, problem: str, rows: list[Row]) -> N
 
 
 def _outcomes(
-    sources: list[str], job: LabelJob, settings: Settings
-) -> Iterator[tuple[str, str, list[Row]]]:
+    sources: list[str], context: LabelContext, settings: Settings
+) -> Iterator[tuple[str, str, list[TrainingRow]]]:
     """Run the job; yields (source, problem, rows) as documents end."""
 
     def build() -> Any:
@@ -279,7 +280,7 @@ def _outcomes(
         )
         workers = settings.workers or cpu_cores()
         # Ray gives each a thread, and so the engine that it starts.
-        return stage(dataset, LabelDocument, job, workers=workers, batch_size=1, num_cpus=1)
+        return stage(dataset, LabelDocument, context, workers=workers, batch_size=1, num_cpus=1)
 
     for batch in batches(build):
         columns = (batch["source"], batch["problem"], batch["rows"], batch["images"])

@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         ("image", pa.binary()),  # PNG, exactly what the engine saw
     ]
 )
-Row = dict[str, Any]
+TrainingRow = dict[str, Any]
 
 
 class LabelStore:
@@ -48,7 +48,7 @@ class LabelStore:
         """The ids of all rows."""
         return {str(row["id"]) for row in self.rows(["id"])}
 
-    def rows(self, columns: list[str] | None = None) -> Iterator[Row]:
+    def rows(self, columns: list[str] | None = None) -> Iterator[TrainingRow]:
         """All rows, file by file. Raises InvalidInput for a file that holds no labels."""
         for file in sorted(self.folder.glob("*.parquet")):
             try:
@@ -61,7 +61,7 @@ class LabelStore:
         if not any(self.folder.glob("*.parquet")):
             raise NotFound(f"there are no labels in {self.folder}: quire quality label DIR")
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[TrainingRow]) -> None:
         """Add rows as one file, whole or not at all."""
         table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
         if not table.num_rows:

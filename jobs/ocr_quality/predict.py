@@ -7,7 +7,7 @@ from typing import Any
 from cluster.errors import InvalidInput, UnreadableDocument
 from cluster.settings import Settings
 from cluster.sources import list_sources
-from jobs.ingest.stages import render_limits
+from jobs.rendering.client import RenderLimits
 from jobs.rendering.pages import PageReader
 from models.ocr_quality.predictor import QualityPrediction, QualityPredictor, Verdict, verdict
 
@@ -42,7 +42,7 @@ def run(
 def _pages(
     settings: Settings, sources: list[str], predictor: QualityPredictor
 ) -> Iterator[PageQuality]:
-    with PageReader(render_limits(settings)) as reader:
+    with PageReader(RenderLimits.from_settings(settings)) as reader:
         for source in sources:
             try:
                 count = reader.pages(source)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cluster.errors import InvalidInput
-from jobs.ocr_quality.label_store import LabelStore, Row
+from jobs.ocr_quality.label_store import LabelStore, TrainingRow
 from jobs.progress import progress_view
 from models.late_interaction.pooling import PagePooling, pool_tokens
 from models.ocr_quality.features import FEATURES_VERSION, image_statistics
@@ -163,8 +163,8 @@ def _measure(
             view.update(shown)
 
 
-def _batches(store: LabelStore) -> Iterator[list[Row]]:
-    batch: list[Row] = []
+def _batches(store: LabelStore) -> Iterator[list[TrainingRow]]:
+    batch: list[TrainingRow] = []
     for row in store.rows(["id", "image"]):
         batch.append(row)
         if len(batch) == BATCH_PAGES:
@@ -174,11 +174,11 @@ def _batches(store: LabelStore) -> Iterator[list[Row]]:
         yield batch
 
 
-def _statistics(row: Row) -> np.ndarray:
+def _statistics(row: TrainingRow) -> np.ndarray:
     return np.array(list(image_statistics(to_gray(row["image"])).values()), np.float32)
 
 
-def _embed(rows: list[Row], model: LateInteraction) -> dict[str, np.ndarray]:
+def _embed(rows: list[TrainingRow], model: LateInteraction) -> dict[str, np.ndarray]:
     """All poolings of both sources in one row of numbers, with their widths in front."""
     pages = model.embed_images(
         [Image.fromarray(to_gray(row["image"])).convert("RGB") for row in rows], hidden=True

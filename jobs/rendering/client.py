@@ -19,8 +19,9 @@ from typing import IO, Literal
 
 import numpy as np
 
+from cluster.environment import child_environment
 from cluster.errors import QuireError, UnreadableDocument
-from cluster.settings import child_environment
+from cluster.settings import Settings
 from jobs.rendering.frames import Header, read_frame, write_frame
 
 START_TIMEOUT_S = 120.0  # imports, on a machine that may be busy
@@ -42,6 +43,17 @@ class RenderLimits:
     max_document_bytes: int = 2 * 2**30
     max_pages: int = 50_000
     max_page_pixels: int = 100_000_000
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RenderLimits":
+        return cls(
+            page_timeout_s=settings.page_timeout_s,
+            document_timeout_s=settings.document_timeout_s,
+            memory_bytes=settings.render_memory_bytes,
+            max_document_bytes=settings.max_document_bytes,
+            max_pages=settings.max_document_pages,
+            max_page_pixels=settings.max_image_pixels,
+        )
 
 
 @dataclass(frozen=True)

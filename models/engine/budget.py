@@ -1,4 +1,4 @@
-"""The memory of a GPU: how much of it this process may take, and what is done when it runs out."""
+"""Batches under a budget of tokens, and what is done when the memory of a GPU runs out."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -6,22 +6,12 @@ from typing import TypeVar
 
 import torch
 
-from cluster.errors import OutOfMemory
-from models.engine.batching import plan_batches
+from cluster.errors import InvalidInput, OutOfMemory
 
 log = logging.getLogger(__name__)
 REFUSALS = ("out of memory", "ALLOC_FAILED")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def limit_gpu_memory(fraction: float | None) -> None:
-    """Let the tensors of this process take a share of its GPU's memory; None: all of it.
-
-    To be called before a model is loaded.
-    """
-    if fraction is not None and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(fraction)
 
 
 def refusal_of(error: RuntimeError) -> str:
@@ -106,3 +96,28 @@ class TokenBudget:
             f"{self.model} ran out of memory with batches of {self.tokens} tokens: lower its "
             f"batch_tokens or max_pixels, or let `quire plan` choose them ({refusal})"
         )
+
+
+def plan_batches(tokens: Sequence[int], budget_tokens: int) -> list[list[int]]:
+    """Indices of inputs by batch; no batch exceeds the budget.
+
+    First-fit decreasing: longest first into the first batch with room, so that batches are few
+    and full, and inputs of like length meet. Raises InvalidInput for an input over the budget.
+    """
+    batches: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(tokens)), key=lambda i: -tokens[i]):
+        need = tokens[index]
+        if need > budget_tokens:
+            raise InvalidInput(
+                f"an input of {need} tokens exceeds the batch budget of {budget_tokens}: raise "
+                "batch_tokens or lower max_pixels"
+            )
+        place = next((i for i, free in enumerate(room) if free >= need), None)
+        if place is None:
+            batches.append([index])
+            room.append(budget_tokens - need)
+        else:
+            batches[place].append(index)
+            room[place] -= need
+    return batches

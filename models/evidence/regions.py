@@ -5,13 +5,11 @@ query token with each cell of the page; and the embedder, whose token states at 
 tokens are compared with the query's vector.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from cluster.pages.vectors import Box, Tile
@@ -24,9 +22,6 @@ MOST_REGIONS = 5
 STRIP = (1, 5)  # rows and columns of cells in which the words of a phrase are looked for
 NEAR = 1.5  # of a line's height: how far apart words of one region may stand
 ALIKE = 1e-6  # a page whose cells differ by less is alike everywhere
-MOST_OPACITY = 0.55
-COLOUR = (255, 138, 0)
-OUTLINE = (196, 30, 58)
 
 
 @dataclass(frozen=True)
@@ -99,29 +94,6 @@ def of_contributions(contribution: np.ndarray) -> Evidence:
     """What makes a page hard to read, float32[rows, columns]: what each adds to its CER."""
     heat = _unit(np.maximum(0, contribution))
     return Evidence("quality", _regions(heat), heat)
-
-
-def overlay(jpeg: bytes, evidence: Evidence) -> bytes:
-    """The page with its evidence drawn over it, PNG."""
-    with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-        page = image.convert("RGB")
-    if evidence.heat is not None:
-        page = _tinted(page, evidence.heat)
-    draw = ImageDraw.Draw(page)
-    width = max(2, page.width // 300)
-    for region in evidence.regions:
-        left, top, right, bottom = region.box
-        corners = (left * page.width, top * page.height, right * page.width, bottom * page.height)
-        draw.rectangle(corners, outline=OUTLINE, width=width)
-    file = io.BytesIO()
-    page.save(file, "PNG")
-    return file.getvalue()
-
-
-def _tinted(page: Image.Image, heat: np.ndarray) -> Image.Image:
-    opacity = Image.fromarray((heat * 255 * MOST_OPACITY).astype(np.uint8))
-    mask = opacity.resize(page.size, Image.Resampling.BICUBIC)
-    return Image.composite(Image.new("RGB", page.size, COLOUR), page, mask)
 
 
 def _painted(values: np.ndarray, tiles: Sequence[Tile]) -> np.ndarray:

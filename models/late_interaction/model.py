@@ -22,9 +22,9 @@ from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.pages.vectors import WHOLE_PAGE, PageVectors, Tile
 from models.engine.budget import TokenBudget
 from models.engine.loading import check_files, checkpoint_folder, load_weights
+from models.inputs import Picture, to_image
 from models.options import LateInteractionOptions
 from models.qwen3_vl.prompts import neutralizer
-from models.qwen3_vl.visuals import Picture, to_image
 from models.registry import registry
 
 MOST_QUERY_CHARS = 2000  # of a question's words; what is beyond is not looked at

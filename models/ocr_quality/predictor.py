@@ -11,12 +11,12 @@ from PIL import Image
 
 from cluster.errors import ModelUnavailable
 from cluster.settings import Settings
+from models.inputs import Picture, to_image
 from models.late_interaction.pooling import pool_tokens
 from models.ocr_quality.features import image_statistics
 from models.ocr_quality.files import QualityModel, QualityRates, load_card, load_model
 from models.options import LateInteractionOptions
 from models.protocols import LateInteraction
-from models.qwen3_vl.visuals import Picture, to_image
 from models.registry import registry
 
 SHIPPED_FOLDER = Path(__file__).parents[1] / "checkpoints" / "ocr-quality"

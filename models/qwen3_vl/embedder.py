@@ -7,15 +7,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from models.engine.batching import pack
 from models.engine.budget import TokenBudget
 from models.engine.loading import load_checkpoint
 from models.images import FACTOR_PX
-from models.inputs import InputEncoder, MultimodalInput
+from models.inputs import EncodedInput, MultimodalInput, Picture
 from models.options import EmbedderOptions, Pooling
+from models.qwen3_vl.encoder import InputEncoder
 from models.qwen3_vl.forward import PackedQwen3VL
-from models.qwen3_vl.prompts import EncodedInput
-from models.qwen3_vl.visuals import Picture
+from models.qwen3_vl.packing import pack
 from models.registry import registry
 
 WINDOW = 64  # inputs that are encoded while the device works on those before

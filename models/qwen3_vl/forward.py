@@ -19,7 +19,7 @@ from transformers.vision_utils import (
 )
 
 from models.engine.attention import Segments, attend
-from models.engine.batching import PackedBatch
+from models.qwen3_vl.packing import PackedBatch
 from models.qwen3_vl.visuals import FRAMES_PER_STEP, visual_tokens
 
 

@@ -9,30 +9,12 @@ import numpy as np
 
 from cluster.errors import InvalidInput
 from models.images import MERGE, PATCH_PX
-from models.qwen3_vl.visuals import FRAMES_PER_STEP, Video, visual_tokens
+from models.inputs import EncodedInput, Video
+from models.qwen3_vl.visuals import FRAMES_PER_STEP, visual_tokens
 
 Part = dict[str, str]
 IMAGE: Part = {"type": "image"}
 VIDEO: Part = {"type": "video"}
-
-
-@dataclass(frozen=True)
-class EncodedInput:
-    """What the device needs of one input.
-
-    token_ids: int64[tokens]; positions: int64[3, tokens] (time, row, column of mrope);
-    visuals: one uint8[frames, height, width, 3] for each image (1 frame) or video (even), in the
-    order in which their tokens stand; visual_index: int64[visual tokens].
-    """
-
-    token_ids: np.ndarray
-    positions: np.ndarray
-    visual_index: np.ndarray
-    visuals: tuple[np.ndarray, ...]
-
-    @property
-    def tokens(self) -> int:
-        return len(self.token_ids)
 
 
 @dataclass(frozen=True)

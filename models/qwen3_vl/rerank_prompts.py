@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cluster.errors import InvalidInput
-from models.engine.batching import plan_batches
-from models.inputs import MultimodalInput
-from models.qwen3_vl.prompts import EncodedInput, Part, Prompt, PromptTokenizer, content_of
+from models.engine.budget import plan_batches
+from models.inputs import EncodedInput, MultimodalInput
+from models.qwen3_vl.prompts import Part, Prompt, PromptTokenizer, content_of
 from models.qwen3_vl.visuals import VisualBudget, visual_tokens
 
 SYSTEM = (

@@ -6,13 +6,12 @@ import numpy as np
 import torch
 
 from cluster.errors import ModelUnavailable
-from models.engine.batching import PackedBatch, pack
 from models.engine.budget import TokenBudget
 from models.engine.loading import load_checkpoint, output_rows
-from models.inputs import MultimodalInput
+from models.inputs import EncodedInput, MultimodalInput
 from models.options import RerankerOptions
 from models.qwen3_vl.forward import PackedQwen3VL
-from models.qwen3_vl.prompts import EncodedInput
+from models.qwen3_vl.packing import PackedBatch, pack
 from models.qwen3_vl.rerank_prompts import EncodedGroup, PairEncoder
 from models.registry import registry
 

@@ -7,20 +7,11 @@ from PIL import Image
 
 from cluster.errors import InvalidInput
 from models.images import FACTOR_PX, decode_image, to_grid
+from models.inputs import MOST_IMAGE_PIXELS, Picture, Video
 
-Picture = bytes | Image.Image | np.ndarray
 TEXT_RESERVE_TOKENS = 256  # room kept for the template when many images share the input
 VIDEO_BUDGET_IMAGES = 10  # a video may cost as much as this many images (reference: 10 frames)
 FRAMES_PER_STEP = 2  # the vision tower reads two frames at a time
-MOST_IMAGE_PIXELS = 100_000_000  # of an encoded image, checked before it is decoded
-
-
-@dataclass(frozen=True)
-class Video:
-    """Frames that were sampled at `fps` frames a second, as images, oldest first."""
-
-    frames: tuple[Picture, ...]
-    fps: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,14 +73,3 @@ def visual_tokens(visual: np.ndarray) -> list[int]:
     frames, height, width = visual.shape[:3]
     steps = max(1, frames // FRAMES_PER_STEP)
     return [height * width // (FACTOR_PX * FACTOR_PX)] * steps
-
-
-def to_image(picture: Picture) -> Image.Image:
-    """A picture as PIL has it, decoded where it is a file. Raises InvalidInput."""
-    if isinstance(picture, bytes):
-        return decode_image(picture, max_pixels=MOST_IMAGE_PIXELS)
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
-            raise InvalidInput(f"a page must be uint8[h, w, 3], not {picture.dtype}{picture.shape}")
-        return Image.fromarray(picture)
-    return picture

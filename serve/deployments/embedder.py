@@ -12,9 +12,8 @@ import numpy as np
 from cluster.core import Fingerprint
 from cluster.metrics import count_out_of_memory
 from cluster.settings import ModelScaling
-from models.inputs import MultimodalInput
+from models.inputs import EncodedInput, MultimodalInput
 from models.options import EmbedderOptions
-from models.qwen3_vl.prompts import EncodedInput
 from serve.deployments.batcher import TokenBatcher
 from serve.deployments.serial import in_turn
 from serve.logs import log_as_service
@@ -36,8 +35,7 @@ class EmbedderDeployment:
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, options: EmbedderOptions, scaling: ModelScaling, otlp: str) -> None:
-        from models.engine.budget import limit_gpu_memory
-        from models.engine.device import use_threads
+        from models.engine.device import limit_gpu_memory, use_threads
         from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
         use_threads(scaling.threads)

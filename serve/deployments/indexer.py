@@ -16,9 +16,9 @@ from typing import Any
 from cluster.errors import QuireError
 from cluster.metrics import count_out_of_memory, service_metrics
 from cluster.settings import Settings
+from cluster.sources import without_folders
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import IngestRequest, run
-from jobs.ingest.stages import names_only
 from jobs.progress import Counts
 from models.registry import registry
 from serve.deployments.journal import Job, JobRequest, Journal
@@ -145,7 +145,7 @@ class IndexerDeployment:
             report = await asyncio.to_thread(self._run, job.request, view)
         except QuireError as error:
             log.warning("job %s failed: %s", job.job_id, error)
-            end = {"status": "failed", "error": names_only(str(error), *job.request.paths)}
+            end = {"status": "failed", "error": without_folders(str(error), *job.request.paths)}
         except Exception:  # a job's failure is its own, not the queue's
             log.exception("job %s failed", job.job_id)
             message = f"an unexpected error: look into the indexer's log for job {job.job_id}"
@@ -161,7 +161,7 @@ class IndexerDeployment:
             tenant=asked.tenant,
             tags=asked.tags,
             metadata=asked.metadata,
-            again=asked.kind == "reindex",
+            reindex=asked.kind == "reindex",
         )
         report = run(self._settings, request, view)
         if report.new_pages:
@@ -242,10 +242,11 @@ def _documents(report: IngestReport) -> tuple[dict[str, Any], ...]:
             "state": each.state,
             "doc_id": each.doc_id,
             "reason": each.reason,
-            "message": names_only(each.message, each.source),
+            "message": without_folders(each.message, each.source),
             "pages": each.pages,
             "failed_pages": {
-                str(page): names_only(why, each.source) for page, why in each.failed_pages.items()
+                str(page): without_folders(why, each.source)
+                for page, why in each.failed_pages.items()
             },
         }
         for each in report.documents

@@ -27,8 +27,7 @@ class LateInteractionDeployment:
     def __init__(
         self, options: LateInteractionOptions, files_url: str, scaling: DeviceScaling, otlp: str
     ) -> None:
-        from models.engine.budget import limit_gpu_memory
-        from models.engine.device import use_threads
+        from models.engine.device import limit_gpu_memory, use_threads
         from models.late_interaction.model import ColPaliModel
         from models.late_interaction.search import LateSearch
 

@@ -19,8 +19,7 @@ class QualityDeployment:
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, settings: Settings) -> None:
-        from models.engine.budget import limit_gpu_memory
-        from models.engine.device import use_threads
+        from models.engine.device import limit_gpu_memory, use_threads
         from models.ocr_quality.predictor import open_predictor
 
         use_threads(settings.quality_replicas.threads)

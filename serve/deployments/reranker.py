@@ -33,8 +33,7 @@ class RerankerDeployment:
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, options: RerankerOptions, scaling: ModelScaling, otlp: str) -> None:
-        from models.engine.budget import limit_gpu_memory
-        from models.engine.device import use_threads
+        from models.engine.device import limit_gpu_memory, use_threads
         from models.qwen3_vl.reranker import Qwen3VLReranker
 
         use_threads(scaling.threads)

@@ -307,7 +307,7 @@ class DocumentList(BaseModel):
     total: int
 
 
-class Forgotten(BaseModel):
+class RemovedBody(BaseModel):
     doc_id: str
     rows: int
     images: int

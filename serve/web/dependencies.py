@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from ray import serve
 
 from cluster.errors import InvalidInput
-from models.evidence.regions import Evidence, overlay
+from models.evidence.overlay import overlay
+from models.evidence.regions import Evidence
 from serve.auth.access import Caller
 from serve.router import Router
 from serve.web.images import narrowed

@@ -23,12 +23,13 @@ from cluster.plan import Plan, Storage
 from cluster.settings import ModelScaling, load_settings
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import EMBED_PAGES
-from models.engine.batching import PackedBatch
-from models.engine.budget import TokenBudget, limit_gpu_memory
+from models.engine.budget import TokenBudget
+from models.engine.device import limit_gpu_memory
 from models.inputs import MultimodalInput
 from models.late_interaction.model import ColPaliModel
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
+from models.qwen3_vl.packing import PackedBatch
 from models.qwen3_vl.reranker import Qwen3VLReranker
 from quire import app, print_report
 from serve.deployments.embedder import EmbedderDeployment
@@ -286,7 +287,7 @@ def test_a_replica_goes_on_and_counts(
     monkeypatch.setattr("serve.deployments.embedder.count_out_of_memory", counted.append)
     monkeypatch.setattr("serve.deployments.embedder.log_as_service", lambda: None)
     monkeypatch.setattr("models.engine.device.use_threads", lambda threads: None)
-    monkeypatch.setattr("models.engine.budget.limit_gpu_memory", shares.append)
+    monkeypatch.setattr("models.engine.device.limit_gpu_memory", shares.append)
     monkeypatch.setattr("models.qwen3_vl.embedder.Qwen3VLEmbedder", lambda options: embedder)
     monkeypatch.setattr("serve.web.application.service", lambda: SimpleNamespace(keys=None))
     embedder.budget = TokenBudget("quire-tiny", 16_384)
@@ -327,7 +328,7 @@ from cluster.errors import OutOfMemory
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.runtime import ray_session
 from cluster.settings import load_settings
-from jobs.ingest.stages import EmbedPages
+from jobs.ingest.embed import EmbedPages
 
 class Tight(EmbedPages):
     "Its GPU refuses what is over half the budget."
@@ -351,7 +352,7 @@ class Short(Tight):
     def __call__(self, batch):
         self.calls += 1
         if self.calls > 1:
-            while not MilvusStore(self.job.address).count_pages():
+            while not MilvusStore(self.context.address).count_pages():
                 time.sleep(0.1)
             self.most_tokens = 0
         return super().__call__(batch)

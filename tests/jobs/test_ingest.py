@@ -300,12 +300,16 @@ from cluster.runtime import ray_session
 from cluster.settings import load_settings
 from jobs.ingest.run import IngestRequest, run
 
-def index(again, **options):
+def index(reindex, **options):
     settings = load_settings(store="quire-data", ocr="off", **options)
-    report = run(settings, IngestRequest(("report.pdf",), again=again)).documents[0]
+    report = run(settings, IngestRequest(("report.pdf",), reindex=reindex)).documents[0]
     with open_store(settings) as store:
         held = [
-            (each.error, sorted(store.pages_present(each)), sorted(store.expected_cers(each)))
+            (
+                each.error,
+                sorted(store.pages_present(each)),
+                sorted(store.readings(each, ["expected_cer"])),
+            )
             for each in store.documents()
         ]
     print(json.dumps([report.state, report.reason, list(report.failed_pages), held]))

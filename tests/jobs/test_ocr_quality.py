@@ -18,7 +18,7 @@ from jobs.ocr_quality.accuracy import accuracy
 from jobs.ocr_quality.degrade import EFFECTS, Effect, degrade, plan_effects
 from jobs.ocr_quality.engines import find_engine
 from jobs.ocr_quality.fit import figures, folds
-from jobs.ocr_quality.label import LabelDocument, LabelJob, LabelRequest, spread
+from jobs.ocr_quality.label import LabelContext, LabelDocument, LabelRequest, spread
 from jobs.ocr_quality.label import run as label
 from jobs.ocr_quality.label_store import LabelStore
 from jobs.ocr_quality.report import write_report
@@ -92,9 +92,9 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return into
 
 
-def a_job(request: LabelRequest, done: frozenset[str] = frozenset()) -> LabelJob:
+def a_job(request: LabelRequest, done: frozenset[str] = frozenset()) -> LabelContext:
     engine = find_engine("tesseract", "eng", timeout_s=30)
-    return LabelJob(request, engine, engine.version, RenderLimits(), 2**30, done)
+    return LabelContext(request, engine, engine.version, RenderLimits(), 2**30, done)
 
 
 class Tokens:

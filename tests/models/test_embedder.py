@@ -12,18 +12,15 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from cluster.capacity.shapes import Precision
 from cluster.errors import InvalidInput, ModelUnavailable
-from models.engine.batching import plan_batches
-from models.inputs import MultimodalInput
+from models.engine.budget import plan_batches
+from models.inputs import MultimodalInput, Video
 from models.options import EmbedderOptions
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
-from models.qwen3_vl.visuals import Video
 from models.registry import TINY_FOLDER, registry
 from tests.support.checkpoints import picture, save_random_checkpoint
 from tests.support.plain import PlainEmbedder
 
 INSTRUCTION = "Find the page that answers the question."
-
-
 ITEMS = {
     "text": MultimodalInput(text="Where is the invoice for part TX-4711?"),
     "japanese": MultimodalInput(text="令和6年の景気動向", instruction=INSTRUCTION),

@@ -13,14 +13,8 @@ from cluster.errors import InvalidInput
 from cluster.pages.vectors import Tile
 from cluster.pages.words import PageWord, from_bytes, matched_words, to_bytes
 from jobs.rendering.client import Renderer, RenderLimits, RenderTarget
-from models.evidence.regions import (
-    Evidence,
-    of_contributions,
-    of_states,
-    of_tokens,
-    of_words,
-    overlay,
-)
+from models.evidence.overlay import overlay
+from models.evidence.regions import Evidence, of_contributions, of_states, of_tokens, of_words
 from models.inputs import MultimodalInput
 from models.late_interaction.model import ColPaliModel
 from models.options import EmbedderOptions, LateInteractionOptions

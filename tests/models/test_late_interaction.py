@@ -28,13 +28,12 @@ from cluster.pages.vectors import (
     pack_vectors,
     to_bytes,
 )
-from models.inputs import MultimodalInput
+from models.inputs import MultimodalInput, Picture
 from models.late_interaction.maxsim import maxsim, similarities
 from models.late_interaction.model import ColPaliModel
 from models.late_interaction.pooling import merge_tokens, pool_tokens
 from models.late_interaction.search import LateSearch, pack_page
 from models.options import LateInteractionOptions
-from models.qwen3_vl.visuals import Picture
 from models.registry import ModelSpec, registry
 from tests.support import late
 from tests.support.checkpoints import picture

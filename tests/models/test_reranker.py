@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.errors import InvalidInput, ModelUnavailable
-from models.inputs import MultimodalInput
+from models.inputs import MultimodalInput, Video
 from models.options import RerankerOptions
 from models.qwen3_vl.reranker import Qwen3VLReranker, gather, pack_groups
-from models.qwen3_vl.visuals import Video
 from models.registry import TINY_RERANKER_FOLDER, registry
 from tests.support.checkpoints import picture, save_random_checkpoint
 from tests.support.plain import PlainReranker

@@ -24,9 +24,9 @@ import serve.deployments.indexer
 import serve.deployments.journal
 from cluster.errors import InvalidInput, NotFound, TooLarge
 from cluster.settings import Settings, load_settings
+from cluster.sources import without_folders
 from jobs.ingest.report import DocumentReport, IngestReport
 from jobs.ingest.run import IngestRequest
-from jobs.ingest.stages import names_only
 from serve.deployments.indexer import IndexerDeployment
 from serve.deployments.journal import Job, JobRequest, Journal
 from serve.uploads import Uploads, safe_name
@@ -128,7 +128,7 @@ def test_a_job_runs_and_its_end_is_on_disk(
     job = asyncio.run(work())
     assert (job.status, job.progress["pages_done"]) == ("succeeded", 3)
     assert job.documents[0]["source"] == "a.pdf"
-    assert asked[0].again and asked[0].metadata == {"year": 2026}
+    assert asked[0].reindex and asked[0].metadata == {"year": 2026}
     assert Journal(folder).find(job.job_id) == job
 
 
@@ -408,7 +408,7 @@ def test_a_tenant_sees_names_of_files_only(
     ],
 )
 def test_folders_are_left_out_of_messages(said: str, told: str | None) -> None:
-    assert names_only(said) == (said if told is None else told)
+    assert without_folders(said) == (said if told is None else told)
 
 
 # Uploads

@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_leaves
 from transformers import Qwen3VLModel
 
 from cluster.capacity.shapes import ModelShape
-from models.engine.batching import PackedBatch
 from models.engine.random_weights import config_of
 from models.qwen3_vl.forward import PackedQwen3VL
+from models.qwen3_vl.packing import PackedBatch
 
 
 class PeakBytes(TorchDispatchMode):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from cluster.settings import Settings, free_port, load_settings
+from cluster.environment import free_port
+from cluster.settings import Settings, load_settings
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 40.0

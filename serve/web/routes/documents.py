@@ -9,16 +9,17 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 
-from cluster.core import DocumentStatus, Filter, Scalar, sha256_of
+from cluster.core import DocumentStatus, Filter, Scalar
 from cluster.errors import InvalidInput, NotFound, UnreadableDocument
+from cluster.ids import sha256_of
 from cluster.sources import local_copy
 from cluster.store.schema import check_document_fields
 from serve.deployments.journal import JobRequest
 from serve.web.bodies import (
     DocumentBody,
     DocumentList,
-    Forgotten,
     JobAccepted,
+    RemovedBody,
     Tenant,
     file_name,
 )
@@ -135,10 +136,10 @@ async def original(
 @routes.delete("/{doc_id}")
 async def forget(
     doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
-) -> Forgotten:
+) -> RemovedBody:
     """Remove a document: its rows, its page images, and the file that was uploaded."""
     gone = await service.forget(caller.one_tenant(tenant), doc_id)
-    return Forgotten(doc_id=doc_id, rows=gone.rows, images=gone.images)
+    return RemovedBody(doc_id=doc_id, rows=gone.rows, images=gone.images)
 
 
 @routes.post("/{doc_id}/reindex", status_code=202)

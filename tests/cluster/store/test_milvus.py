@@ -17,13 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.core import Document, Filter, Fingerprint, Hit, Mode, Row, Scalar, doc_id_of
+from cluster.core import Document, Filter, Fingerprint, Hit, Mode, Row, Scalar
 from cluster.errors import FingerprintMismatch, InvalidInput, StoreUnavailable
+from cluster.ids import doc_id_of
 from cluster.pages.files import PageFiles
 from cluster.settings import Settings, load_settings
 from cluster.store.filters import to_expression
 from cluster.store.milvus import MilvusStore, open_store
-from cluster.store.schema import check_document_fields, pages_schema
+from cluster.store.schema import check_document_fields
 from jobs.forget import forget_document
 
 DIMENSION = 4
@@ -518,10 +519,19 @@ def test_tenants_with_the_same_bytes_are_apart(store: MilvusStore) -> None:
 def test_expected_cer_is_a_filter_that_unknown_pages_do_not_pass(store: MilvusStore) -> None:
     document = a_document()
     cers = {1: None, 2: 0.0, 3: 0.25, 4: 1.0}
-    add(store, *(replace(a_row(document, page), expected_cer=cer) for page, cer in cers.items()))
-    assert store.expected_cers(document) == {2: 0.0, 3: 0.25, 4: 1.0}
+    add(
+        store,
+        *(
+            replace(a_row(document, page), readings={} if cer is None else {"expected_cer": cer})
+            for page, cer in cers.items()
+        ),
+    )
+    assert store.readings(document, ["expected_cer"]) == {
+        2: {"expected_cer": 0.0},
+        3: {"expected_cer": 0.25},
+        4: {"expected_cer": 1.0},
+    }
     assert store.pages_present(document) == {1, 2, 3, 4}
-    assert store.pages_present(document, read=True) == {2, 3, 4}
     for wanted, pages in (
         (Filter(), {1, 2, 3, 4}),
         (Filter(max_cer=0.25), {2, 3}),
@@ -535,16 +545,6 @@ def test_expected_cer_is_a_filter_that_unknown_pages_do_not_pass(store: MilvusSt
     for wrong in (-0.1, 1.1, float("nan"), float("inf")):
         with pytest.raises(InvalidInput, match="a share from 0 to 1"):
             search(store, wanted=Filter(max_cer=wrong))
-
-
-def test_a_collection_of_an_older_quire_is_named_as_one(server: MilvusStore) -> None:
-    older = server.collection("older")
-    schema, index = pages_schema(4, FINGERPRINT.to_json())
-    schema._fields = [field for field in schema.fields if field.name != "expected_cer"]
-    server._client.create_collection("older_pages", schema=schema, index_params=index)
-    with pytest.raises(FingerprintMismatch, match="older Quire"):
-        older.open_collection(FINGERPRINT)
-    server._client.drop_collection("older_pages")
 
 
 def test_forgotten_rows_are_gone_at_once(store: MilvusStore) -> None:

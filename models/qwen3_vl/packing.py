@@ -1,12 +1,11 @@
-"""Batches under a budget of tokens, and inputs packed end to end without padding."""
+"""Inputs packed end to end without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cluster.errors import InvalidInput
-from models.qwen3_vl.prompts import EncodedInput
+from models.inputs import EncodedInput
 
 
 @dataclass(frozen=True)
@@ -35,31 +34,6 @@ class PackedBatch:
         """The packed position of each input's last token, int64[inputs]."""
         rows: np.ndarray = np.cumsum(self.lengths)[list(self.ends)] - 1
         return rows
-
-
-def plan_batches(tokens: Sequence[int], budget_tokens: int) -> list[list[int]]:
-    """Indices of inputs by batch; no batch exceeds the budget.
-
-    First-fit decreasing: longest first into the first batch with room, so that batches are few
-    and full, and inputs of like length meet. Raises InvalidInput for an input over the budget.
-    """
-    batches: list[list[int]] = []
-    room: list[int] = []
-    for index in sorted(range(len(tokens)), key=lambda i: -tokens[i]):
-        need = tokens[index]
-        if need > budget_tokens:
-            raise InvalidInput(
-                f"an input of {need} tokens exceeds the batch budget of {budget_tokens}: raise "
-                "batch_tokens or lower max_pixels"
-            )
-        place = next((i for i, free in enumerate(room) if free >= need), None)
-        if place is None:
-            batches.append([index])
-            room.append(budget_tokens - need)
-        else:
-            batches[place].append(index)
-            room[place] -= need
-    return batches
 
 
 def pack(

@@ -1,0 +1,51 @@
+"""Identities: of documents by their bytes, of rows by tenant, document, page and chunk; labels."""
+
+import hashlib
+import json
+import re
+
+from cluster.core import DOC_ID_CHARS, Scalar
+from cluster.errors import InvalidInput
+
+LABEL_CHARS = 24
+SCOPE_CHARS = 12
+_DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
+
+
+def label(kind: str, *values: Scalar) -> str:
+    """The digest under which a value can be found, hex."""
+    # JSON keeps 1, "1" and true apart.
+    return hashlib.sha256(json.dumps([kind, *values]).encode()).hexdigest()[:LABEL_CHARS]
+
+
+def document_key(tenant: str, doc_id: str) -> str:
+    """The identity of a document within its tenant: `{tenant digest}:{doc_id}`.
+
+    Two tenants may hold the same bytes; neither may touch the other's. Raises InvalidInput.
+    """
+    return f"{label('tenant', tenant)[:SCOPE_CHARS]}:{checked_doc_id(doc_id)}"
+
+
+def page_row_id(tenant: str, doc_id: str, page: int, chunk: int = 0) -> str:
+    """The identity of a page's row, or of a chunk's. Raises InvalidInput."""
+    return f"{document_key(tenant, doc_id)}:{int(page)}:{int(chunk)}"
+
+
+def checked_doc_id(doc_id: str) -> str:
+    if not _DOC_ID.fullmatch(doc_id):
+        raise InvalidInput(
+            f"{doc_id[:80]!r} is not a document id: expected {DOC_ID_CHARS} hex digits, as "
+            "`quire documents` prints them"
+        )
+    return doc_id
+
+
+def doc_id_of(sha256: str) -> str:
+    """Same bytes, same id."""
+    return sha256[:DOC_ID_CHARS]
+
+
+def sha256_of(path: str) -> str:
+    """The sha256 of a regular file's bytes, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

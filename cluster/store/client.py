@@ -1,0 +1,210 @@
+"""One client of Milvus: calls with a deadline, writes tried again, errors that say what to do."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import grpc
+from pymilvus import MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from cluster.errors import InvalidInput, StoreUnavailable
+from cluster.settings import Settings
+
+MILVUS_PORT = 19530
+CALL_TIMEOUT_S = 30.0
+# pymilvus pings every 10 s; Milvus Lite takes that for an attack and hangs up.
+GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
+WRITE_ATTEMPTS = 6
+WRITE_BACKOFF_S = 0.5
+QUERY_ROWS = 16_384  # the most rows that Milvus returns at once
+CONSISTENCY = "Strong"
+
+T = TypeVar("T")
+Entity = dict[str, Any]  # a row as Milvus has it: values by the name of their field
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """How any process of a job reaches the store."""
+
+    uri: str
+    collection: str
+    token: str = field(default="", repr=False)
+    timeout_s: float = CALL_TIMEOUT_S
+
+
+def store_token(settings: Settings) -> str:
+    """How a remote Milvus knows us: a token, or user:password."""
+    token = settings.store_token.get_secret_value()
+    return f"{settings.store_user}:{token}" if settings.store_user else token
+
+
+class Client:
+    """Calls of one Milvus; every method raises StoreUnavailable where it does not answer."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        """Connect. Raises StoreUnavailable, or InvalidInput where the address is none."""
+        # It logs a traceback for every error that it also raises.
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        _probe(address.uri)
+        self._timeout_s = address.timeout_s
+        self._milvus = _guard(
+            lambda: MilvusClient(
+                uri=address.uri,
+                token=address.token,
+                timeout=address.timeout_s,
+                grpc_options=GRPC_OPTIONS,
+            )
+        )
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._milvus.close()
+
+    def names(self) -> list[str]:
+        """The names of all collections."""
+        return list(_guard(lambda: self._milvus.list_collections(timeout=self._timeout_s)))
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """A collection's description, fields and options."""
+        described = _guard(lambda: self._milvus.describe_collection(name, timeout=self._timeout_s))
+        return dict(described)
+
+    def create(self, name: str, schema: Any, index: Any) -> None:
+        """Create a collection where there is none of that name."""
+        if name not in self.names():
+            _guard(
+                lambda: self._milvus.create_collection(
+                    name, schema=schema, index_params=index, consistency_level=CONSISTENCY
+                )
+            )
+
+    def drop(self, name: str) -> None:
+        """Remove a collection with all its rows."""
+        _guard(lambda: self._milvus.drop_collection(name))
+
+    def upsert(self, name: str, entities: list[Entity]) -> None:
+        """Write or overwrite rows; tried again while Milvus is away."""
+        retried(
+            lambda: _guard(lambda: self._milvus.upsert(name, entities, timeout=self._timeout_s))
+        )
+
+    def delete(self, name: str, expression: str) -> None:
+        """Remove the rows that pass."""
+        _guard(lambda: self._milvus.delete(name, filter=expression, timeout=self._timeout_s))
+
+    def count(self, name: str, expression: str) -> int:
+        """How many rows pass."""
+        entities = self._query(name, expression, ["count(*)"])
+        return int(entities[0]["count(*)"])
+
+    def query(self, name: str, expression: str, fields: Sequence[str]) -> list[Entity]:
+        """The rows that pass, at most QUERY_ROWS."""
+        return self._query(name, expression, fields, limit=QUERY_ROWS)
+
+    def query_all(self, name: str, expression: str, fields: Sequence[str]) -> list[Entity]:
+        """Every row that passes, however many; a plain query where one is enough."""
+        entities = self.query(name, expression, fields)
+        if len(entities) < QUERY_ROWS:
+            return entities
+        batches = self.iterate(name, expression, fields, QUERY_ROWS // 4)
+        return [entity for batch in batches for entity in batch]
+
+    def iterate(
+        self, name: str, expression: str, fields: Sequence[str], batch_rows: int
+    ) -> Iterator[list[Entity]]:
+        """Every row that passes, in batches."""
+        iterator = _guard(
+            lambda: self._milvus.query_iterator(
+                name, filter=expression, output_fields=list(fields), batch_size=batch_rows
+            )
+        )
+        while batch := _guard(iterator.next):
+            yield list(batch)
+        iterator.close()
+
+    def search(
+        self, name: str, field: str, target: Any, expression: str, rows: int
+    ) -> list[tuple[str, float]]:
+        """(row id, score) of the rows nearest to a target by one field, best first.
+
+        Ids and scores only: fetching a row's fields costs Milvus Lite more than finding it.
+        """
+        results = _guard(
+            lambda: self._milvus.search(
+                name,
+                [target],
+                anns_field=field,
+                filter=expression,
+                limit=rows,
+                consistency_level=CONSISTENCY,
+                timeout=self._timeout_s,
+            )
+        )
+        return [(row.id, row.distance) for row in results[0]]
+
+    def _query(
+        self, name: str, expression: str, fields: Sequence[str], **bound: int
+    ) -> list[Entity]:
+        return list(
+            _guard(
+                lambda: self._milvus.query(
+                    name,
+                    filter=expression,
+                    output_fields=list(fields),
+                    consistency_level=CONSISTENCY,
+                    timeout=self._timeout_s,
+                    **bound,
+                )
+            )
+        )
+
+
+def retried(write: Callable[[], object]) -> None:
+    """Run a write that may be repeated; a server that restarts is back in seconds.
+
+    Raises StoreUnavailable after WRITE_ATTEMPTS tries.
+    """
+    for attempt in range(WRITE_ATTEMPTS):
+        try:
+            write()
+            return
+        except StoreUnavailable:
+            if attempt == WRITE_ATTEMPTS - 1:
+                raise
+            time.sleep(WRITE_BACKOFF_S * 2**attempt)
+
+
+def _guard(call: Callable[[], T]) -> T:
+    """Run a call of pymilvus; its errors become StoreUnavailable."""
+    try:
+        return call()
+    except (MilvusException, grpc.RpcError) as error:  # pymilvus lets time-outs through as they are
+        reason = error.message if isinstance(error, MilvusException) else error.details()
+        raise StoreUnavailable(
+            f"Milvus refused or did not answer: {reason or error}; check that it runs and that the "
+            "address and token are right"
+        ) from error
+
+
+def _probe(uri: str) -> None:
+    """Raise StoreUnavailable where nothing listens at an address.
+
+    A client made while the server is down goes on failing for a minute, so look first.
+    """
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else MILVUS_PORT)
+    except ValueError as error:
+        raise InvalidInput(f"{uri} is no address of a Milvus: http(s)://host:19530") from error
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"no Milvus answers at {uri} ({error}): start it, or correct `store`"
+        ) from error

@@ -1,0 +1,105 @@
+"""The format of a stored collection: where it lies in Milvus, and which Quire can read it.
+
+A Quire collection is two collections of Milvus, its pages and its documents; their names carry the
+format, and the description of the pages carries it with the fingerprint. Formats:
+
+1: fixed fields only (Quire 0.1.0).
+2: fields may be added to rows at any time, so that a new reading of pages needs no new format.
+
+`cluster/store/upgrade.py` copies an older format beside itself and then drops the old one, so where
+two formats of a collection are there, the older one is whole and counts.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cluster.core import Fingerprint
+from cluster.errors import FormatMismatch, InvalidInput
+from cluster.store.client import Client
+
+FORMAT = 2
+_PAGES = re.compile(r"(?P<name>.+)_pages(?:_v(?P<format>\d+))?")
+
+
+@dataclass(frozen=True)
+class StoredCollection:
+    """A Quire collection as Milvus has it; `fields` are those that its rows must have."""
+
+    name: str
+    format: int
+    fingerprint: Fingerprint
+    fields: frozenset[str]
+
+    @property
+    def pages(self) -> str:
+        """The name of its pages and chunks in Milvus."""
+        return pages_name(self.name, self.format)
+
+    @property
+    def documents(self) -> str:
+        """The name of its documents in Milvus."""
+        return documents_name(self.name, self.format)
+
+    @property
+    def can_grow(self) -> bool:
+        """True where rows may carry fields that the schema does not name."""
+        return self.format >= 2
+
+
+def pages_name(name: str, format: int = FORMAT) -> str:
+    return f"{name}_pages{_suffix(format)}"
+
+
+def documents_name(name: str, format: int = FORMAT) -> str:
+    return f"{name}_documents{_suffix(format)}"
+
+
+def describe_format(fingerprint: Fingerprint) -> str:
+    """The description of a collection of today's format."""
+    return json.dumps({"format": FORMAT, "fingerprint": json.loads(fingerprint.to_json())})
+
+
+def collection_names(client: Client) -> list[str]:
+    """The names of what may be Quire collections, sorted."""
+    return sorted({match["name"] for match in _pages_of(client.names())})
+
+
+def find_collection(client: Client, name: str) -> StoredCollection | None:
+    """A Quire collection by name; None where there is none.
+
+    Raises FormatMismatch where a newer Quire made it, InvalidInput where it is not Quire's.
+    """
+    formats = [_format_of(match) for match in _pages_of(client.names()) if match["name"] == name]
+    if not formats:
+        return None
+    oldest = min(formats)
+    if oldest > FORMAT:
+        raise FormatMismatch(
+            f"collection {name!r} has format {oldest} and this Quire reads up to {FORMAT}: use the "
+            "newer Quire that made it"
+        )
+    described = client.describe(pages_name(name, oldest))
+    try:
+        content = json.loads(described["description"])
+        fingerprint = Fingerprint(**content.get("fingerprint", content))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"Milvus has a collection {pages_name(name, oldest)!r} that is not Quire's: name "
+            "another with --collection"
+        ) from error
+    fields = frozenset(field["name"] for field in described["fields"])
+    return StoredCollection(name, oldest, fingerprint, fields)
+
+
+def _pages_of(names: Iterable[str]) -> list[re.Match[str]]:
+    return [match for name in names if (match := _PAGES.fullmatch(name))]
+
+
+def _format_of(match: re.Match[str]) -> int:
+    return int(match["format"] or 1)
+
+
+def _suffix(format: int) -> str:
+    return "" if format == 1 else f"_v{format}"

@@ -1,0 +1,32 @@
+"""One ranking of pages: the rows nearest to a vector or to terms, the best row of each page."""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from cluster.store.client import QUERY_ROWS, Client
+
+ROWS_PER_PAGE = 6  # a guess: the page row and some chunks; asked again where it was too low
+
+
+@dataclass(frozen=True)
+class RankedRow:
+    """A page's best row and its score; higher is better."""
+
+    row_id: str
+    score: float
+
+
+def rank_pages(
+    client: Client, name: str, field: str, target: Any, expression: str, pages: int
+) -> dict[str, RankedRow]:
+    """The best `pages` pages by one field, best first; a page scores as its best row."""
+    limit = min(QUERY_ROWS, pages * ROWS_PER_PAGE)
+    while True:
+        rows = client.search(name, field, target, expression, limit)
+        best: dict[str, RankedRow] = {}
+        for row_id, score in rows:
+            best.setdefault(row_id.rpartition(":")[0], RankedRow(row_id, score))
+        if len(best) >= pages or len(rows) < limit or limit == QUERY_ROWS:
+            return dict(islice(best.items(), pages))
+        limit = min(QUERY_ROWS, limit * 4)

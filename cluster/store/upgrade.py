@@ -1,0 +1,98 @@
+"""Bring a collection of an older format to today's: rows are copied, nothing is embedded again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.errors import InvalidInput, NotFound
+from cluster.ids import label
+from cluster.store import schema
+from cluster.store.client import Client, Entity, StoreAddress
+from cluster.store.filters import UNKNOWN_CER, with_labels
+from cluster.store.format import (
+    FORMAT,
+    StoredCollection,
+    describe_format,
+    documents_name,
+    find_collection,
+    pages_name,
+)
+
+COPY_ROWS = 256  # at a time: a row of the 8B has 20 KB, and a message 64 MB
+COMPUTED = {"sparse"}  # by Milvus, from the terms
+# What rows of older formats may lack.
+DEFAULTS: Entity = {schema.EXPECTED_CER: UNKNOWN_CER}
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What was done to a collection; `rows` of pages and chunks, 0 where nothing was to be done."""
+
+    collection: str
+    format_before: int
+    format: int
+    rows: int
+
+
+def upgrade_collection(
+    address: StoreAddress, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Upgrade:
+    """Copy a collection into today's format, then drop the old one; may be interrupted and rerun.
+
+    The old collection counts until all of it was copied. `progress` gets rows done and rows in all.
+    Raises NotFound, InvalidInput while documents are being indexed, FormatMismatch where a newer
+    Quire made it.
+    """
+    client = Client(address)
+    stored = find_collection(client, address.collection)
+    if stored is None:
+        raise NotFound(f"there is no collection {address.collection!r}")
+    _drop_left_documents(client, stored)
+    if stored.format == FORMAT:
+        return Upgrade(stored.name, FORMAT, FORMAT, 0)
+    if unfinished := client.count(stored.documents, with_labels([label("status", "indexing")])):
+        raise InvalidInput(
+            f"{unfinished} documents of {stored.name!r} are being indexed, or were left so: let "
+            "their ingest end, ingest them again, or forget them; then upgrade"
+        )
+    _create(client, stored)
+    rows = client.count(stored.pages, "")
+    _copy(client, stored.documents, documents_name(stored.name))
+    _copy(client, stored.pages, pages_name(stored.name), lambda done: progress(done, rows))
+    copied = client.count(pages_name(stored.name), "")
+    if copied != rows:
+        raise InvalidInput(
+            f"{stored.name!r} changed while it was upgraded ({rows} rows, {copied} copied): stop "
+            "what writes to it and upgrade again"
+        )
+    client.drop(stored.pages)  # from here on the copy counts
+    client.drop(stored.documents)
+    return Upgrade(stored.name, stored.format, FORMAT, rows)
+
+
+def _drop_left_documents(client: Client, stored: StoredCollection) -> None:
+    """Drop documents of older formats that an upgrade left which was interrupted at its end."""
+    left = {documents_name(stored.name, format) for format in range(1, stored.format)}
+    for name in left & set(client.names()):
+        client.drop(name)
+
+
+def _create(client: Client, stored: StoredCollection) -> None:
+    client.create(documents_name(stored.name), *schema.documents_schema())
+    description = describe_format(stored.fingerprint)
+    client.create(
+        pages_name(stored.name), *schema.pages_schema(stored.fingerprint.dimension, description)
+    )
+
+
+def _copy(
+    client: Client, source: str, target: str, progress: Callable[[int], None] = lambda done: None
+) -> None:
+    """Copy every row with its vectors; `progress` gets the rows done."""
+    if not client.count(source, ""):  # Milvus Lite cannot read the vectors of no row
+        return
+    fields = {field["name"] for field in client.describe(source)["fields"]} - COMPUTED
+    done = 0
+    for entities in client.iterate(source, "", sorted(fields), COPY_ROWS):
+        client.upsert(target, [{**DEFAULTS, **entity} for entity in entities])
+        done += len(entities)
+        progress(done)

@@ -1,0 +1,89 @@
+"""The second stage of an ingest: shards → rendered pages; images and words are kept at once.
+
+Hostile bytes are parsed only in the renderer's process. A page that fails travels on with its
+reason, and the stages behind let it pass untouched.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from cluster.errors import UnreadableDocument
+from cluster.pages.files import WORDS, PageFiles
+from cluster.sources import local_copy, stamp_of, without_folders
+from jobs.ingest.check import cause_of
+from jobs.ingest.context import IngestContext
+from jobs.ingest.rows import Batch, PageWork, Shard, from_texts, to_batch
+from jobs.rendering.client import Renderer, RenderLimits
+
+
+class RenderPages:
+    """Shards → pages, one batch a page."""
+
+    def __init__(self, context: IngestContext) -> None:
+        self.context = context
+        self.renderer = Renderer(RenderLimits.from_settings(context.settings))
+        self.files = PageFiles(context.settings.page_images_url)
+        self._copies = ExitStack()
+        self._copied = ("", "")  # source and stamp of the document that `_path` is a copy of
+        self._path = ""
+
+    def __call__(self, batch: Batch) -> Iterator[Batch]:
+        for row in from_texts(batch["row"]):
+            if isinstance(row, Shard) and row.pages:
+                yield from self._render_shard(row)
+            else:
+                yield to_batch(row)
+
+    def _render_shard(self, shard: Shard) -> Iterator[Batch]:
+        self.renderer.start_shard()
+        works = [
+            PageWork(
+                shard.document,
+                page,
+                shard.todo,
+                shard.is_new,
+                readings=shard.readings.get(page, {}),
+            )
+            for page in shard.pages
+        ]
+        try:
+            path = self._local(shard.document.source, shard.stamp)
+        except (OSError, UnreadableDocument) as error:
+            cause = cause_of(error) if isinstance(error, OSError) else error
+            for work in works:
+                work.fail("unreadable", f"{cause}: ingest it again")
+                yield to_batch(work)
+            return
+        for work in works:
+            yield self._render(path, work)
+
+    def _local(self, source: str, stamp: str) -> str:
+        """A local path of the document that was checked; a fetched copy serves all its shards.
+
+        Raises OSError, or UnreadableDocument where it changed since.
+        """
+        if stamp_of(source) != stamp:
+            raise UnreadableDocument("changed", "it changed while it was ingested")
+        if self._copied != (source, stamp):
+            self._copies.close()
+            limit = self.context.settings.max_document_bytes
+            self._path = self._copies.enter_context(local_copy(source, limit))
+            self._copied = (source, stamp)
+        return self._path
+
+    def _render(self, path: str, work: PageWork) -> Batch:
+        try:
+            rendered = self.renderer.render(path, work.page, self.context.target)
+        except UnreadableDocument as error:
+            work.fail(error.reason, without_folders(str(error), path))
+            return to_batch(work)
+        self.files.put(*work.key, rendered.jpeg)
+        self.files.put(*work.key, rendered.words, kind=WORDS)
+        work.text, work.ocr_error = rendered.text, rendered.ocr_error
+        work.width_px, work.height_px = rendered.jpeg_width, rendered.jpeg_height
+        work.shape = rendered.pixels.shape
+        work.seconds = {"render": rendered.render_s, "ocr": rendered.ocr_s}
+        work.worker = f"{socket.gethostname()}:{os.getpid()}"
+        return to_batch(work, pixels=rendered.pixels.tobytes(), scan=rendered.scan)

@@ -1,0 +1,108 @@
+"""What travels between the stages of an ingest, and how Ray Data carries it.
+
+A row of Ray Data holds one Shard, Outcome or PageWork as JSON in its column `row`; pixels, scans
+and vectors travel beside it as bytes.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cluster.core import Document, Readings
+from cluster.pages.files import PageKey
+from jobs.ingest.report import Stage
+
+Batch = dict[str, Any]  # columns by name: lists or arrays, one entry a row
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Pages of one document that are to be done; none where only its end is to be noted.
+
+    `todo` counts those of all its shards. `stamp` is the source's at its check. `readings` are
+    those that pages have already: same bytes, same page.
+    """
+
+    document: Document
+    pages: tuple[int, ...]
+    todo: int
+    stamp: str
+    is_new: bool
+    readings: dict[int, Readings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of an input of which no page is to be done; `reason` is "" where it is unchanged."""
+
+    document: Document
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass
+class PageWork:
+    """One page on its way from its rendering to its row; `reason` says why it failed, if it did.
+
+    Sizes in px are those of the kept image. `shape`: of the pixels on the model's patch grid,
+    uint8[height, width, 3]. `chunks` None until the page is embedded. `seconds` by stage;
+    `embed_began` in Unix time. `halved_tokens`: models that ran out of memory, and the smaller
+    budget of tokens that each went on with.
+    """
+
+    document: Document
+    page: int
+    todo: int
+    is_new: bool
+    reason: str = ""
+    message: str = ""
+    text: str = ""
+    ocr_error: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    shape: tuple[int, ...] = ()
+    readings: Readings = field(default_factory=dict)
+    chunks: list[str] | None = None
+    seconds: dict[Stage, float] = field(default_factory=dict)
+    embed_began: float = 0.0
+    halved_tokens: dict[str, int] = field(default_factory=dict)
+    worker: str = ""
+
+    @property
+    def key(self) -> PageKey:
+        return PageKey(self.document.tenant, self.document.doc_id, self.page)
+
+    def fail(self, reason: str, message: str) -> None:
+        self.reason, self.message = reason, message
+
+
+IngestRow = Shard | Outcome | PageWork
+
+
+def to_batch(row: IngestRow, *, pixels: bytes = b"", scan: bytes = b"") -> Batch:
+    """A batch of one row."""
+    return {"row": to_texts([row]), "pixels": [pixels], "scan": [scan]}
+
+
+def to_texts(rows: Iterable[IngestRow]) -> list[str]:
+    """Rows as JSON."""
+    return [json.dumps({"kind": type(row).__name__, **asdict(row)}) for row in rows]
+
+
+def from_texts(texts: Iterable[Any]) -> list[IngestRow]:
+    """Rows from their JSON."""
+    return [_from_text(str(text)) for text in texts]
+
+
+def _from_text(text: str) -> IngestRow:
+    fields = json.loads(text)
+    kind = fields.pop("kind")
+    document = fields.pop("document")
+    document = Document(**{**document, "tags": tuple(document["tags"])})
+    if kind == "Outcome":
+        return Outcome(document, **fields)
+    if kind == "PageWork":
+        return PageWork(document, **{**fields, "shape": tuple(fields["shape"])})
+    readings = {int(page): values for page, values in fields.pop("readings").items()}
+    return Shard(document, **{**fields, "pages": tuple(fields["pages"])}, readings=readings)
