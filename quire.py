@@ -438,10 +438,10 @@ def plan(
             write_chart(outcome, chart)
             said(f"the chart is in {chart}")
         if emit is not None:
-            from cluster.kubernetes.manifests import write_manifests
+            from cluster.kubernetes.folder import write_manifests
 
             write_manifests(chosen, emit, image=image)
-            said(f"plan {number} is in {emit}: kubectl apply -k {emit} (docs/operations.md)")
+            said(f"plan {number} is in {emit}: kubectl apply -k {emit} (docs/kubernetes.md)")
     except OSError as error:
         raise InvalidInput(f"{error.filename} cannot be written: {error.strerror}") from error
     if chosen.misses:

@@ -8,7 +8,7 @@ First the vectors must agree; then the three are timed in turn, from images and 
 and the medians compared, so that a busy machine slows all of them alike.
 
 On CUDA pages of several sizes follow under several batch budgets: pages/s of the device alone and
-with the host's share, TFLOP/s of the model's arithmetic (cluster/formulas.py), and the
+with the host's share, TFLOP/s of the model's arithmetic (cluster/capacity/formulas.py), and the
 share of the chip's peak. `--random-weights` builds a checkpoint of the real shape in a temporary
 folder, for a machine without the weights, as speed does not depend on them; tokenizer and
 processor are quire-tiny's, whose ids all lie within the real vocabulary.

@@ -28,8 +28,9 @@ from rich.table import Table
 
 from benchmarks.load import Load, Outcome
 from benchmarks.store import fill, rows_of_page
+from cluster.deployments import ModelScaling
 from cluster.environment import free_port, prepare_serving
-from cluster.settings import ModelScaling, Settings, load_settings
+from cluster.settings import Settings, load_settings
 from cluster.store.milvus import open_store
 
 CLIENTS = (1, 16, 64)

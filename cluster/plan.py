@@ -1,7 +1,7 @@
 """A plan: which models run where, with what memory, how fast, at what price; as a file too.
 
-`cluster/capacity.py` makes plans; ingest and serve take their settings from one (`--plan FILE`),
-and `cluster/manifests.py` makes a Kubernetes cluster of one.
+`cluster/capacity/planner.py` makes plans; ingest and serve take their settings from one (`--plan
+FILE`), and `cluster/kubernetes/manifests.py` makes a Kubernetes cluster of one.
 """
 
 from dataclasses import dataclass

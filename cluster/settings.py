@@ -3,12 +3,11 @@
 Defaults, help texts and limits are written here once; the command line is generated from them.
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -17,6 +16,13 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from cluster.deployments import (
+    ROUTER_SCALING,
+    DeviceScaling,
+    ModelScaling,
+    Scaling,
+    find_deployment,
+)
 from cluster.errors import InvalidInput
 from cluster.plan import load_plan
 
@@ -25,64 +31,9 @@ GIB = 2**30
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class Scaling(BaseModel):
-    """How one deployment of `quire serve` scales, and how many requests may wait for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_replicas: int = Field(1, ge=0, description="Fewest replicas; 0 lets it stop when idle.")
-    max_replicas: int = Field(1, ge=1, description="Most replicas.")
-    target_ongoing_requests: float = Field(
-        8, gt=0, description="Requests in progress a replica, on average, that scaling aims at."
-    )
-    upscale_delay_s: float = Field(5, ge=0, description="Load must last this long to scale up.")
-    downscale_delay_s: float = Field(60, ge=0, description="Idleness that scales down.")
-    cpus: float = Field(1, ge=0, description="CPUs that Ray reserves for a replica.")
-    max_ongoing_requests: int = Field(
-        256, ge=1, description="Requests that a replica works on or keeps waiting."
-    )
-    max_queued_requests: int = Field(
-        256, ge=1, description="Requests that wait for a replica; more are refused with 503."
-    )
-
-    @model_validator(mode="after")
-    def _most_is_not_fewer(self) -> "Scaling":
-        if self.max_replicas < self.min_replicas:
-            raise ValueError("max_replicas must not be below min_replicas")
-        return self
-
-
-class DeviceScaling(Scaling):
-    """The same for a deployment that holds a model."""
-
-    gpus: float | None = Field(
-        None, ge=0, le=8, description="Share of a GPU for a replica; by default 1 if there are any."
-    )
-    memory_fraction: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Share of a GPU's memory that a replica may take; by default all of it.",
-    )
-    gpu_kind: str = Field(
-        "", description="Only on nodes of Ray whose label quire.dev/gpu is this; by default any."
-    )
-
-    @property
-    def threads(self) -> int:
-        """Threads of a replica on a CPU: as many as it reserves."""
-        return max(1, math.ceil(self.cpus))
-
-
-class ModelScaling(DeviceScaling):
-    """The same for one that computes what waits in batches."""
-
-    batch_tokens: int = Field(
-        4096, ge=1, description="Tokens of waiting requests that are computed together."
-    )
-    max_wait_s: float = Field(
-        5, gt=0, description="A request that would wait longer for its batch is refused with 503."
-    )
+def _scaling(deployment: str) -> Any:
+    """The default scaling of a deployment; the table has it."""
+    return find_deployment(deployment).default
 
 
 class Settings(BaseSettings):
@@ -302,20 +253,22 @@ class Settings(BaseSettings):
         "", description="OpenTelemetry collector (http://host:4318) that receives traces."
     )
     router: Scaling = Field(
-        Scaling(target_ongoing_requests=64),
+        ROUTER_SCALING,
         description="Scaling of the router (router.max_replicas in quire.yaml, or "
         "QUIRE_ROUTER__MAX_REPLICAS).",
     )
-    embedder_replicas: ModelScaling = Field(ModelScaling(), description="Scaling of the embedder.")
+    embedder_replicas: ModelScaling = Field(
+        _scaling("embedder"), description="Scaling of the embedder."
+    )
     reranker_replicas: ModelScaling = Field(
-        ModelScaling(target_ongoing_requests=2, cpus=2), description="Scaling of the reranker."
+        _scaling("reranker"), description="Scaling of the reranker."
     )
     late_interaction_replicas: DeviceScaling = Field(
-        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300, gpus=0),
+        _scaling("late_interaction"),
         description="Scaling of late interaction; starts with its first request by default.",
     )
     quality_replicas: DeviceScaling = Field(
-        DeviceScaling(min_replicas=0, target_ongoing_requests=2, downscale_delay_s=300, gpus=0),
+        _scaling("quality"),
         description="Scaling of the quality predictor; starts with its first request by default.",
     )
 

@@ -1,7 +1,7 @@
 """What the other rooms may ask of a model."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -10,8 +10,14 @@ from cluster.pages.vectors import PageVectors
 from models.inputs import EncodedInput, MultimodalInput, Picture
 from models.registry import ModelSpec
 
-if TYPE_CHECKING:  # it needs torch, and those who only ask do without
-    from models.engine.budget import TokenBudget
+
+class Budget(Protocol):
+    """The tokens that a model computes at once, halved where memory ran out."""
+
+    model: str
+    tokens: int
+    halved: bool
+    on_refusal: Callable[[], None]
 
 
 class Embedder(Protocol):
@@ -54,7 +60,7 @@ class LateInteraction(Protocol):
     def spec(self) -> ModelSpec: ...
 
     @property
-    def budget(self) -> "TokenBudget": ...
+    def budget(self) -> Budget: ...
 
     def embed_images(
         self, images: Sequence[Picture], *, hidden: bool = False, tiles: int = 1

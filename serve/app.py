@@ -4,29 +4,27 @@
 `quire serve --emit-config` writes. Only here are replicas, GPUs and autoscaling.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from ray import serve
 
+from cluster.deployments import DEPLOYMENTS, INDEXER_CPUS, DeviceScaling, Scaling
 from cluster.errors import InvalidInput
 from cluster.runtime import cluster_gpus, cluster_nodes, is_running, on_kind
-from cluster.settings import DeviceScaling, Scaling, Settings, load_settings
+from cluster.settings import Settings, load_settings
 from models.ocr_quality.files import load_card
 from models.ocr_quality.predictor import predictor_folder
-from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
-from serve.deployments.embedder import EmbedderDeployment
 from serve.deployments.indexer import IndexerDeployment
-from serve.deployments.late_interaction import LateInteractionDeployment
-from serve.deployments.ocr_quality import QualityDeployment
-from serve.deployments.reranker import RerankerDeployment
-from serve.router import Models, Router
+from serve.deployments.models import ServedModels
+from serve.router import Router
 from serve.web.application import build_http
 
 APP = "quire"
 DRAIN_S = 5.0  # beyond the longest request: a replica that is replaced may finish its own
 HEALTH_S = 5.0
-INDEXER_CPUS = 0.5
 INDEXER_CALLS = 1000
 # Beyond the router's own limit, which answers with the one shape of errors.
 BEYOND = 2
@@ -49,28 +47,15 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
     """
     _check_shared(settings)
     has_gpu = is_running() and cluster_gpus() > 0
-    models = Models(
-        EmbedderOptions.from_settings(settings, has_gpu=has_gpu),
-        RerankerOptions.from_settings(settings, has_gpu=has_gpu),
-        LateInteractionOptions.from_settings(settings),
-    )
-    otlp = settings.otlp_endpoint
-    scaling = settings.embedder_replicas
-    embedder = _scaled(EmbedderDeployment, "embedder", settings, scaling, has_gpu).bind(
-        models.embedder, scaling, otlp
-    )
-    scaling = settings.reranker_replicas
-    reranker = _scaled(RerankerDeployment, "reranker", settings, scaling, has_gpu).bind(
-        models.reranker, scaling, otlp
-    )
-    late_scaling = settings.late_interaction_replicas
-    late = _scaled(
-        LateInteractionDeployment, "late_interaction", settings, late_scaling, has_gpu
-    ).bind(models.late, settings.page_images_url, late_scaling, otlp)
+    models = ServedModels.from_settings(settings, has_gpu=has_gpu)
     load_card(predictor_folder(settings))  # what is missing shows here, not with a request
-    quality = _scaled(
-        QualityDeployment, "quality", settings, settings.quality_replicas, has_gpu
-    ).bind(settings)
+    public = settings.model_copy(update={"store_token": SecretStr("")})  # no model needs it
+    handles = {
+        spec.name: _scaled(
+            _load_class(spec.class_path), spec.name, settings, spec.scaling(settings), has_gpu
+        ).bind(spec, public, models)
+        for spec in DEPLOYMENTS
+    }
     deploy_indexer: Any = serve.deployment(
         name="indexer",
         num_replicas=1,
@@ -81,21 +66,21 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
     indexer = deploy_indexer(IndexerDeployment).bind(settings)
     router = _scaled(serve.ingress(build_http)(Router), "router", settings, settings.router, False)
     app: serve.Application = router.bind(
-        settings, models, embedder, reranker, late, quality, indexer, is_local=is_local
+        settings, models, tuple(DEPLOYMENTS), handles, indexer, is_local=is_local
     )
     return app
 
 
 def reserved_cpus(settings: Settings) -> float:
     """CPUs that all replicas reserve at most, those of an update included."""
-    scalings = (
-        settings.router,
-        settings.embedder_replicas,
-        settings.reranker_replicas,
-        settings.late_interaction_replicas,
-        settings.quality_replicas,
-    )
-    return 2 * (INDEXER_CPUS + sum(each.cpus * each.max_replicas for each in scalings))
+    scalings = [settings.router, *(spec.scaling(settings) for spec in DEPLOYMENTS)]
+    return 2 * (INDEXER_CPUS + sum(scaling.cpus * scaling.max_replicas for scaling in scalings))
+
+
+def _load_class(path: str) -> Any:
+    """A class by module:name."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _check_shared(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 
 from ray import serve
 
+from cluster.deployments import DEPLOYMENTS
 from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.runtime import ray_session, require_gpus
 from cluster.settings import Settings
@@ -54,16 +55,11 @@ def _check_gpus(settings: Settings) -> None:
     """Ray Serve would wait for ever; on a cluster an autoscaler may bring what lacks."""
     if settings.ray_address:
         return
-    models = {
-        "the embedder": settings.embedder_replicas,
-        "the reranker": settings.reranker_replicas,
-        "late interaction": settings.late_interaction_replicas,
-        "the quality predictor": settings.quality_replicas,
-    }
-    for name, scaling in models.items():
+    for spec in DEPLOYMENTS:
+        scaling = spec.scaling(settings)
         share = scaling.min_replicas * (scaling.gpus or 0)
         if share:
-            require_gpus(share, scaling.gpu_kind, name)
+            require_gpus(share, scaling.gpu_kind, f"the deployment of the {spec.title}")
 
 
 def _why(error: RuntimeError) -> str:

@@ -1,20 +1,19 @@
 """The router: one process that knows the index and asks the models, wherever they run.
 
-What it can do is here; how HTTP asks for it is in web.py and the routes.
+What it can do is here; how HTTP asks for it is in serve/web/.
 """
 
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from cluster.core import Document, Hit, Page, Query
+from cluster.deployments import DeploymentSpec
 from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
 from cluster.pages.files import PageFiles, PageKey, vectors_kind
@@ -26,8 +25,6 @@ from models.evidence.finder import EvidenceFinder, MethodAsked
 from models.evidence.regions import Evidence, of_contributions
 from models.inputs import MultimodalInput
 from models.ocr_quality.predictor import QualityPrediction
-from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
-from models.registry import ModelSpec, registry
 from models.retrieval.retriever import FirstStage, Found, Retriever, SecondStage
 from serve.auth.keys import KeyRing
 from serve.deployments.embedder import Embedded
@@ -39,6 +36,7 @@ from serve.deployments.handles import (
     RerankerHandle,
 )
 from serve.deployments.journal import Job, JobRequest
+from serve.deployments.models import ServedModels
 from serve.deployments.reranker import Scored
 from serve.logs import log_as_service
 from serve.tracing import Trace
@@ -52,38 +50,15 @@ FILE_THREADS = 8
 SECONDS_READY = 5.0  # how long a good answer of a model is believed
 
 
-@dataclass(frozen=True)
-class Models:
-    """What this service serves, known without loading it."""
-
-    embedder: EmbedderOptions
-    reranker: RerankerOptions
-    late: LateInteractionOptions
-
-    @cached_property  # a folder's spec is read from its files
-    def embedder_spec(self) -> ModelSpec:
-        return registry.find(self.embedder.model)
-
-    @cached_property
-    def reranker_spec(self) -> ModelSpec:
-        return registry.find(self.reranker.model, "reranker")
-
-    @cached_property
-    def late_spec(self) -> ModelSpec:
-        return registry.find(self.late.model, "late-interaction")
-
-
 class Router:
     """One replica of the router; methods may be called at the same time."""
 
     def __init__(
         self,
         settings: Settings,
-        models: Models,
-        embedder: Any,
-        reranker: Any,
-        late: Any,
-        quality: Any,
+        models: ServedModels,
+        specs: Sequence[DeploymentSpec],
+        handles: Mapping[str, Any],
         indexer: Any,
         *,
         is_local: bool,
@@ -96,10 +71,12 @@ class Router:
         open_to_all = is_local or settings.allow_anonymous
         self.keys = None if open_to_all else KeyRing(settings.keys_path)
         self._fingerprint = models.embedder.fingerprint(models.embedder.resolved_precision)
-        self._embedder = EmbedderHandle("embedder", embedder)
-        self._reranker = RerankerHandle("reranker", reranker)
-        self._late = LateInteractionHandle("late interaction", late)
-        self._quality = QualityHandle("quality predictor", quality)
+        self._specs = specs
+        self._deployments = {spec.name: Handle(spec.title, handles[spec.name]) for spec in specs}
+        self._embedder = EmbedderHandle("embedder", handles["embedder"])
+        self._reranker = RerankerHandle("reranker", handles["reranker"])
+        self._late = LateInteractionHandle("late interaction", handles["late_interaction"])
+        self._quality = QualityHandle("quality predictor", handles["quality"])
         self._indexer = Handle("indexer", indexer)
         self._link = StoreLink(settings)
         self._images = PageFiles(settings.page_images_url)
@@ -218,7 +195,7 @@ class Router:
             question = MultimodalInput(text=text)
             return await self._embedder.similarities(question, jpeg, _left(deadline))
 
-        spec = self.models.late_spec
+        spec = self.models.late_interaction_spec
         kind = vectors_kind(spec.name, spec.revision)
         finder = EvidenceFinder(self._images, kind, late, states)
         with self.trace.span("evidence", method=method):
@@ -288,21 +265,11 @@ class Router:
 
     async def readiness(self) -> dict[str, str]:
         """Each part of the service: "ok", or what is wrong with it."""
-        settings = self.settings
-        store, embedder, reranker, late, quality = await asyncio.gather(
-            asyncio.to_thread(self._store_state),
-            self._model_state(self._embedder, "fingerprint", settings.embedder_replicas),
-            self._model_state(self._reranker, "ready", settings.reranker_replicas),
-            self._model_state(self._late, "ready", settings.late_interaction_replicas),
-            self._model_state(self._quality, "ready", settings.quality_replicas),
+        store, *models = await asyncio.gather(
+            asyncio.to_thread(self._store_state), *map(self._model_state, self._specs)
         )
-        return {
-            "store": store,
-            "embedder": embedder,
-            "reranker": reranker,
-            "late interaction": late,
-            "quality": quality,
-        }
+        names = (spec.name.replace("_", " ") for spec in self._specs)
+        return {"store": store, **dict(zip(names, models, strict=True))}
 
     def _store_state(self) -> str:
         try:
@@ -311,15 +278,15 @@ class Router:
             return str(error)
         return "ok"
 
-    async def _model_state(self, handle: Handle, method: str, scaling: Any) -> str:
-        asleep = scaling.min_replicas == 0  # to ask would wake it
-        if asleep or self._ready_until.get(handle.name, 0) > time.monotonic():
+    async def _model_state(self, spec: DeploymentSpec) -> str:
+        is_asleep = spec.scaling(self.settings).min_replicas == 0  # to ask would wake it
+        if is_asleep or self._ready_until.get(spec.name, 0) > time.monotonic():
             return "ok"
         try:
-            await handle.call(method, timeout_s=READY_TIMEOUT_S)
+            await self._deployments[spec.name].call("ready", timeout_s=READY_TIMEOUT_S)
         except QuireError as error:
             return str(error)
-        self._ready_until[handle.name] = time.monotonic() + SECONDS_READY
+        self._ready_until[spec.name] = time.monotonic() + SECONDS_READY
         return "ok"
 
     async def _watched(self, work: Awaitable[T]) -> T:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "docs" / "grafana" / "quire.json"
 DOCUMENTS = (
     ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("serving.md", "operations.md", "architecture.md")),
+    *(ROOT / "docs" / name for name in ("serving.md", "kubernetes.md", "architecture.md")),
 )
 SERVING = ROOT / "docs" / "serving.md"
 SCALED = (

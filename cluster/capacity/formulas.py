@@ -93,8 +93,8 @@ def _quantized_bytes(matrices: Matrices, precision: str) -> int:
 def vision_bytes(shape: ModelShape, patches: int, tokens: int, *, item_bytes: int = 2) -> int:
     """Peak of the vision tower over a packed batch, in bytes.
 
-    Of models/qwen3_vl.py, per patch: block input, its norm, queries, keys and values (2 + 2 + 6
-    bytes of each of `width` in bf16), rotated queries (2), and the keys' rotation in float32 (3
+    Of models/qwen3_vl/forward.py, per patch: block input, its norm, queries, keys and values (2 + 2
+    + 6 bytes of each of `width` in bf16), rotated queries (2), and the keys' rotation in float32 (3
     states of 4); or in the MLP block input, its sum with the attention, norm (6) and the inner
     states before and after GELU (4 of each of `mlp`). Beside them cosines and sines, what deepstack
     has taken so far, and the embedded tokens.
@@ -110,9 +110,9 @@ def vision_bytes(shape: ModelShape, patches: int, tokens: int, *, item_bytes: in
 def language_bytes(shape: ModelShape, visual: int, tokens: int, *, item_bytes: int = 2) -> int:
     """Peak of the language model over a packed batch without KV cache, in bytes.
 
-    Of models/qwen3_vl.py, per token: layer input, its sum with the attention, norm (3 of `width`),
-    and gate, value and their product in the MLP (3 of `mlp`); cosines and sines; per visual token
-    the merged states and deepstack's.
+    Of models/qwen3_vl/forward.py, per token: layer input, its sum with the attention, norm (3 of
+    `width`), and gate, value and their product in the MLP (3 of `mlp`); cosines and sines; per
+    visual token the merged states and deepstack's.
     """
     vision, text = shape.vision, shape.text
     layer = item_bytes * (3 * text.width + 3 * text.mlp + 2 * text.head_dim)

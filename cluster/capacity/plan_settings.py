@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from cluster.capacity.workload import Candidate, Workload
+from cluster.deployments import deployment_of
 from cluster.plan import IngestPlan, Replicas, ServingPlan
 from cluster.settings import Settings
 
@@ -12,11 +13,6 @@ ROUTER_QPS = 50  # of one router (benchmarks/serving.py), with room
 MODEL_CPUS = 2  # that Ray reserves for a replica: host threads that decode and tokenise
 LEAST_TARGET = 0.1
 LATE_BATCH_TOKENS = int(Settings.model_fields["late_interaction_batch_tokens"].default)
-SCALED = {
-    "embedder": "embedder_replicas",
-    "reranker": "reranker_replicas",
-    "late-interaction": "late_interaction_replicas",
-}
 
 
 def settings_of(
@@ -75,9 +71,10 @@ def _of_serving(serving: ServingPlan, workload: Workload, is_mixed: bool) -> dic
         most = max(ROUTERS, math.ceil(serving.qps / ROUTER_QPS))
         found["router"] = {"min_replicas": ROUTERS, "max_replicas": most}
     for each in serving.replicas:
-        if each.role not in SCALED:
+        deployment = deployment_of(each.role)
+        if deployment is None:
             continue  # room is kept: an indexer takes a share like the embedder's
-        found[SCALED[each.role]] = _scaling(each, is_mixed)
+        found[deployment.settings_field] = _scaling(each, is_mixed)
         if each.role == "reranker":
             found |= {
                 "rerank": "cross-encoder",

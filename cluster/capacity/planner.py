@@ -1,8 +1,8 @@
 """The planner: workload, cards and models → ranked plans, and why the others fail.
 
-Pure arithmetic over cluster/formulas.py; nothing is loaded and no card is touched. The cards of the
-ingest and those of serving are found apart, as neither depends on the other. Replicas on one card
-share its arithmetic: each computes with the share of the card that it holds.
+Pure arithmetic over cluster/capacity/formulas.py; nothing is loaded and no card is touched. The
+cards of the ingest and those of serving are found apart, as neither depends on the other. Replicas
+on one card share its arithmetic: each computes with the share of the card that it holds.
 """
 
 import math

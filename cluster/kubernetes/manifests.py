@@ -4,8 +4,6 @@ The folder is whole in itself. What is written there may be written anew; nobody
 no file that was changed since, ever is.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
+from cluster.deployments import DEPLOYMENTS
 from cluster.errors import InvalidInput
 from cluster.kubernetes.pods import Pods, ingest_pods, least_pods, service_pods
 from cluster.plan import IngestPlan, Plan, Storage
@@ -23,10 +21,9 @@ from cluster.settings import GIB, Settings
 BASE = Path(__file__).resolve().parents[2] / "k8s"
 COPIED = ("base", "components", "grafana", "secrets")
 IMAGE = f"quire:{version('quire')}"
-LEDGER = ".written-by-quire.json"  # path → sha256 of everything in the folder that is ours
 HEADER = (
     "# Written by `quire plan --emit`, which may write it anew. Put changes of your own into a\n"
-    "# kustomization above this one (docs/operations.md).\n"
+    "# kustomization above this one (docs/kubernetes.md).\n"
 )
 SERVICE = "/spec/rayClusterConfig"
 JOB = "/spec/rayClusterSpec"
@@ -44,27 +41,6 @@ STANDALONE_BYTES = 64 * GIB  # of Milvus in one process; beyond it is a cluster
 LEAST_VOLUME_BYTES = 20 * GIB
 VOLUME_SIZE = "/spec/resources/requests/storage"
 ROOM = 1.5  # of a volume, for what a plan does not know: uploads, growth, compaction
-
-
-def write_manifests(plan: Plan, folder: Path, *, image: str = "") -> list[Path]:
-    """Write all that `kubectl apply -k FOLDER` needs; returns the files.
-
-    `image`: Quire's, by default quire:VERSION-cuda, or -cpu where the plan has no GPU. Raises
-    InvalidInput where the plan cannot be placed, or the folder has files that are not ours.
-    """
-    files = manifests(plan, image or f"{IMAGE}-{'cuda' if plan.gpus else 'cpu'}")
-    ours = _ours(folder)
-    _check_folder(folder, files, ours)
-    for name in ours.keys() - files.keys():
-        (folder / name).unlink(missing_ok=True)
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    # Last: whoever is interrupted before finds files as they were or as they shall be.
-    known = {name: _digest(text) for name, text in files.items()}
-    (folder / LEDGER).write_text(json.dumps(known, indent=1))
-    return [folder / name for name in files]
 
 
 def manifests(plan: Plan, image: str) -> dict[str, str]:
@@ -158,7 +134,8 @@ def _image(image: str) -> dict[str, str]:
 
 
 def _is_of_serving(name: str) -> bool:
-    return name == "router" or name.endswith("_replicas") or name.startswith("rerank")
+    scaled = {"router", *(spec.settings_field for spec in DEPLOYMENTS)}
+    return name in scaled or name.startswith("rerank")
 
 
 def _shared(plan: Plan) -> dict[str, Any]:
@@ -315,52 +292,3 @@ def _copied() -> dict[str, str]:
             if file.suffix in (".yaml", ".env", ".json") or file.name == ".gitignore":
                 found[str(file.relative_to(BASE))] = file.read_text()
     return found
-
-
-def _ours(folder: Path) -> dict[str, str]:
-    """What was written here before, by its digest."""
-    ledger = folder / LEDGER
-    if not ledger.exists():
-        return {}
-    try:
-        ours = TypeAdapter(dict[str, str]).validate_json(ledger.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InvalidInput(f"{ledger} cannot be read: {error}") from error
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in ours):
-        raise InvalidInput(f"{ledger} names files outside of its folder")
-    return ours
-
-
-def _check_folder(folder: Path, files: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    """Raise InvalidInput where a file of somebody else would be written over or removed."""
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is a file: name a folder for the manifests")
-    if not ours and (strangers := _strangers(folder, files)):
-        raise InvalidInput(f"{strangers[0]} is not from here: name another folder")
-    for name in sorted({*files, *ours}):
-        path = folder / name
-        if not path.exists():
-            continue
-        if _digest_of(path) not in (ours.get(name), _digest(files.get(name, ""))):
-            raise InvalidInput(
-                f"{path} was changed, and would be written over: put changes into a kustomization "
-                "of your own above this folder, and remove this file or name another folder"
-            )
-
-
-def _strangers(folder: Path, files: Mapping[str, str]) -> list[Path]:
-    """What lies there, but for what an interrupted run of ours would have left."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir()
-        and _digest_of(path) != _digest(files.get(str(path.relative_to(folder)), ""))
-    ]
-
-
-def _digest_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -9,13 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.capacity.plan_settings import SCALED
+from cluster.deployments import DEPLOYMENTS, INDEXER_CPUS, ROUTER_SCALING, Scaling, deployment_of
 from cluster.errors import InvalidInput
 from cluster.plan import IngestPlan, Plan, Replicas, ServingPlan
-from cluster.settings import GIB, Scaling, Settings
+from cluster.settings import GIB, Settings
 
-DEPLOYED = SCALED | {"quality": "quality_replicas"}
-INDEXER_CPUS = 0.5
 UPLOAD_CPUS = 4  # to check, render and write uploads while the service runs
 SERVICE_POD_CPUS = 4
 SERVICE_BYTES_PER_CPU = 2 * GIB
@@ -55,7 +53,8 @@ class _Need:
 
 def service_pods(plan: Plan, serving: ServingPlan) -> list[Pods]:
     """Those without a GPU first. Raises InvalidInput."""
-    if strange := {each.role for each in serving.replicas} - DEPLOYED.keys() - {"indexer"}:
+    known = {spec.role for spec in DEPLOYMENTS} | {"indexer"}
+    if strange := {each.role for each in serving.replicas} - known:
         raise InvalidInput(
             f"Quire deploys no {', '.join(sorted(strange))}: plan the cluster without it, and run "
             "it on cards of its own"
@@ -106,9 +105,14 @@ def _gpu_pods(kind: str, count: int, needs: list[_Need], least_share: float) -> 
 
 def _service_cpu_pods(plan: Plan, serving: ServingPlan) -> Pods:
     """The router, the indexer, and the models that are on no GPU."""
-    on_gpu = {DEPLOYED.get(each.role) for each in serving.replicas if each.gpu}
+    on_gpu = {each.role for each in serving.replicas if each.gpu}
     scalings = [
-        _scaling(plan, name) for name in ("router", *DEPLOYED.values()) if name not in on_gpu
+        _scaling(plan, "router", ROUTER_SCALING),
+        *(
+            _scaling(plan, spec.settings_field, spec.default)
+            for spec in DEPLOYMENTS
+            if spec.role not in on_gpu
+        ),
     ]
     cpus = max(SERVICE_POD_CPUS, *(math.ceil(each.cpus) for each in scalings))
     least = INDEXER_CPUS + sum(each.cpus * each.min_replicas for each in scalings)
@@ -138,14 +142,14 @@ def _with_store(heap_bytes: float) -> int:
 
 
 def _scaling_of(plan: Plan, replicas: Replicas) -> Scaling:
-    if replicas.role == "indexer":  # its worker comes with a job, and its share must be there
+    spec = deployment_of(replicas.role)
+    if spec is None:  # the indexer: its worker comes with a job, and its share must be there
         return Scaling(min_replicas=1, max_replicas=replicas.count, cpus=WORKER_CPUS)
-    return _scaling(plan, DEPLOYED[replicas.role])
+    return _scaling(plan, spec.settings_field, spec.default)
 
 
-def _scaling(plan: Plan, name: str) -> Scaling:
-    """One deployment's, with defaults for what the plan leaves out."""
-    default: Scaling = Settings.model_fields[name].default
+def _scaling(plan: Plan, name: str, default: Scaling) -> Scaling:
+    """One deployment's scaling, with defaults for what the plan leaves out."""
     return type(default)(**{**default.model_dump(), **plan.settings.get(name, {})})
 
 

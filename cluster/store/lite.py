@@ -2,8 +2,8 @@
 
 Invariants: whoever uses the server holds a shared lock on `users.lock`, which the system releases
 even when a process is killed; starting and stopping happen under `start.lock`; the last user stops
-the server. It listens on loopback only. Milvus Lite 2.5.1 is the C++ one: docs/log.md has the
-measurements against 3.x.
+the server. It listens on loopback only. Milvus Lite 2.5.1 is the C++ one: docs/experiments.md has
+the measurements against 3.x.
 """
 
 import fcntl

@@ -1,6 +1,6 @@
 """A small library of made-up documents to try Quire with: `python -m jobs.demo.library FOLDER`.
 
-The texts are in jobs/demo_texts/, one file a document, in the markup of `jobs.demo.layout`.
+The texts are in jobs/demo/texts/, one file a document, in the markup of `jobs.demo.layout`.
 """
 
 import argparse

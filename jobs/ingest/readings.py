@@ -20,10 +20,10 @@ from cluster.store.schema import EXPECTED_CER
 from models.ocr_quality.files import load_card
 from models.ocr_quality.predictor import open_predictor, predictor_folder
 from models.options import LateInteractionOptions
+from models.protocols import Budget
 from models.registry import registry
 
 if TYPE_CHECKING:
-    from models.engine.budget import TokenBudget
     from models.late_interaction.model import ColPaliModel
     from models.ocr_quality.predictor import QualityPredictor
 
@@ -60,7 +60,7 @@ class ReadingModels:
         return open_predictor(self._settings, loaded)
 
     @property
-    def budgets(self) -> "list[TokenBudget]":
+    def budgets(self) -> list[Budget]:
         """The token budgets of what is loaded."""
         quality = self.__dict__.get("quality")
         models = (self.__dict__.get("late_interaction"), quality.late if quality else None)

@@ -5,19 +5,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from cluster.core import Fingerprint
-from cluster.metrics import count_out_of_memory
-from cluster.settings import ModelScaling
+from cluster.deployments import DeploymentSpec
+from cluster.settings import Settings
 from models.inputs import EncodedInput, MultimodalInput
-from models.options import EmbedderOptions
 from serve.deployments.batcher import TokenBatcher
+from serve.deployments.models import ServedModels
 from serve.deployments.serial import in_turn
-from serve.logs import log_as_service
-from serve.tracing import Trace, traced
+from serve.deployments.start import ModelDeployment
+from serve.tracing import traced
 
 HOST_THREADS = 2
 SHORT_CHARS = 500  # encoded in less time than it takes to wake a thread
@@ -31,34 +29,27 @@ class Embedded:
     tokens: tuple[int, ...]
 
 
-class EmbedderDeployment:
+class EmbedderDeployment(ModelDeployment):
     """One replica; every method is safe to call at the same time."""
 
-    def __init__(self, options: EmbedderOptions, scaling: ModelScaling, otlp: str) -> None:
-        from models.engine.device import limit_gpu_memory, use_threads
+    def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
         from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
-        use_threads(scaling.threads)
-        limit_gpu_memory(scaling.memory_fraction)
-        log_as_service()
-        self._trace = Trace("quire-embedder", otlp)
-        self._embedder = Qwen3VLEmbedder(options)
+        super().__init__(spec, settings)
+        scaling = settings.embedder_replicas
+        self._embedder = Qwen3VLEmbedder(models.embedder)
         budget = self._embedder.budget
         budget.tokens = min(budget.tokens, scaling.batch_tokens)  # half of it must be less than now
-        budget.on_refusal = partial(count_out_of_memory, "embedder")
+        budget.on_refusal = self._count_out_of_memory
         self._embedder.embed([MultimodalInput(text="warm")])
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
         self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence")
         self._batcher = TokenBatcher[EncodedInput, np.ndarray](
-            "embedder",
+            spec.name,
             self._compute,
             batch_tokens=scaling.batch_tokens,
             max_wait_s=scaling.max_wait_s,
         )
-
-    async def fingerprint(self) -> Fingerprint:
-        """What makes these vectors; answered once the model is loaded."""
-        return self._embedder.fingerprint
 
     @traced("embed")
     async def embed(self, items: Sequence[MultimodalInput], timeout_s: float) -> Embedded:

@@ -6,44 +6,33 @@ takes longer is to read the pages' files.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 
-from cluster.metrics import count_out_of_memory
+from cluster.deployments import DeploymentSpec
 from cluster.pages.files import PageFiles, PageKey
-from cluster.settings import DeviceScaling
+from cluster.settings import Settings
 from models.evidence.regions import Evidence
 from models.inputs import MultimodalInput
-from models.options import LateInteractionOptions
+from serve.deployments.models import ServedModels
 from serve.deployments.serial import in_turn
-from serve.logs import log_as_service
-from serve.tracing import Trace, traced
+from serve.deployments.start import ModelDeployment
+from serve.tracing import traced
 
 
-class LateInteractionDeployment:
+class LateInteractionDeployment(ModelDeployment):
     """One replica; every method is safe to call at the same time."""
 
-    def __init__(
-        self, options: LateInteractionOptions, files_url: str, scaling: DeviceScaling, otlp: str
-    ) -> None:
-        from models.engine.device import limit_gpu_memory, use_threads
+    def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
         from models.late_interaction.model import ColPaliModel
         from models.late_interaction.search import LateSearch
 
-        use_threads(scaling.threads)
-        limit_gpu_memory(scaling.memory_fraction)
-        log_as_service()
-        self._trace = Trace("quire-late-interaction", otlp)
-        model = ColPaliModel(options)
-        model.budget.on_refusal = partial(count_out_of_memory, "late_interaction")
+        super().__init__(spec, settings)
+        model = ColPaliModel(models.late_interaction)
+        model.budget.on_refusal = self._count_out_of_memory
         model.embed_query("warm up")
-        self._search = LateSearch(model, PageFiles(files_url))
+        self._search = LateSearch(model, PageFiles(settings.page_images_url))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="late-interaction")
-
-    async def ready(self) -> bool:
-        """Answered once the model is loaded."""
-        return True
 
     @traced("match")
     async def match(

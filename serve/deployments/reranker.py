@@ -5,18 +5,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from cluster.metrics import count_out_of_memory
-from cluster.settings import ModelScaling
+from cluster.deployments import DeploymentSpec
+from cluster.settings import Settings
 from models.inputs import MultimodalInput
-from models.options import RerankerOptions
 from models.qwen3_vl.rerank_prompts import EncodedGroup
 from serve.deployments.batcher import TokenBatcher
-from serve.logs import log_as_service
-from serve.tracing import Trace, traced
+from serve.deployments.models import ServedModels
+from serve.deployments.start import ModelDeployment
+from serve.tracing import traced
 
 HOST_THREADS = 2
 
@@ -29,31 +28,24 @@ class Scored:
     tokens: int
 
 
-class RerankerDeployment:
+class RerankerDeployment(ModelDeployment):
     """One replica; every method is safe to call at the same time."""
 
-    def __init__(self, options: RerankerOptions, scaling: ModelScaling, otlp: str) -> None:
-        from models.engine.device import limit_gpu_memory, use_threads
+    def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
         from models.qwen3_vl.reranker import Qwen3VLReranker
 
-        use_threads(scaling.threads)
-        limit_gpu_memory(scaling.memory_fraction)
-        log_as_service()
-        self._trace = Trace("quire-reranker", otlp)
-        self._reranker = Qwen3VLReranker(options)
-        self._reranker.budget.on_refusal = partial(count_out_of_memory, "reranker")
+        super().__init__(spec, settings)
+        scaling = settings.reranker_replicas
+        self._reranker = Qwen3VLReranker(models.reranker)
+        self._reranker.budget.on_refusal = self._count_out_of_memory
         self._reranker.score(MultimodalInput(text="warm"), [MultimodalInput(text="up")])
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
         self._batcher = TokenBatcher[EncodedGroup, np.ndarray](
-            "reranker",
+            spec.name,
             self._reranker.score_encoded,
             batch_tokens=scaling.batch_tokens,
             max_wait_s=scaling.max_wait_s,
         )
-
-    async def ready(self) -> bool:
-        """Answered once the model is loaded."""
-        return True
 
     @traced("rerank")
     async def score(

@@ -18,9 +18,10 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from cluster.deployments import find_deployment
 from cluster.errors import InvalidInput, OutOfMemory
 from cluster.plan import Plan, Storage
-from cluster.settings import ModelScaling, load_settings
+from cluster.settings import load_settings
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import EMBED_PAGES
 from models.engine.budget import TokenBudget
@@ -33,7 +34,8 @@ from models.qwen3_vl.packing import PackedBatch
 from models.qwen3_vl.reranker import Qwen3VLReranker
 from quire import app, print_report
 from serve.deployments.embedder import EmbedderDeployment
-from serve.web.application import _answer
+from serve.deployments.models import ServedModels
+from serve.web.errors import error_response
 from tests.support.checkpoints import picture
 from tests.support.documents import a_document, save
 
@@ -284,17 +286,20 @@ def test_a_replica_goes_on_and_counts(
     """Its budget is that of its batches; what is refused after all is a 503."""
     counted: list[str] = []
     shares: list[float | None] = []
-    monkeypatch.setattr("serve.deployments.embedder.count_out_of_memory", counted.append)
-    monkeypatch.setattr("serve.deployments.embedder.log_as_service", lambda: None)
+    monkeypatch.setattr("serve.deployments.start.count_out_of_memory", counted.append)
+    monkeypatch.setattr("serve.deployments.start.log_as_service", lambda: None)
     monkeypatch.setattr("models.engine.device.use_threads", lambda threads: None)
     monkeypatch.setattr("models.engine.device.limit_gpu_memory", shares.append)
     monkeypatch.setattr("models.qwen3_vl.embedder.Qwen3VLEmbedder", lambda options: embedder)
-    monkeypatch.setattr("serve.web.application.service", lambda: SimpleNamespace(keys=None))
+    monkeypatch.setattr("serve.web.errors.service", lambda: SimpleNamespace(keys=None))
     embedder.budget = TokenBudget("quire-tiny", 16_384)
     expected = embedder.embed(ITEMS)
     total = sum(embedder.encode(item).tokens for item in ITEMS)
-    scaling = ModelScaling(batch_tokens=total, memory_fraction=0.3)
-    replica = EmbedderDeployment(EmbedderOptions(), scaling, "")
+    settings = load_settings(
+        embedder_replicas={"batch_tokens": total, "memory_fraction": 0.3}, precision="fp32"
+    )
+    models = ServedModels.from_settings(settings, has_gpu=False)
+    replica = EmbedderDeployment(find_deployment("embedder"), settings, models)
     assert shares == [0.3]
 
     async def ask() -> np.ndarray:
@@ -307,7 +312,7 @@ def test_a_replica_goes_on_and_counts(
     with pytest.raises(OutOfMemory) as refused:
         asyncio.run(ask())
     assert counted == ["embedder", "embedder"]
-    answer = _answer(pickle.loads(pickle.dumps(refused.value)))
+    answer = error_response(pickle.loads(pickle.dumps(refused.value)))
     assert answer.status_code == 503 and "Retry-After" in answer.headers
     assert json.loads(bytes(answer.body))["error"]["type"] == "unavailable"
 

@@ -20,7 +20,8 @@ from typer.main import get_command
 
 from cluster.capacity.workload import load_workload
 from cluster.errors import InvalidInput
-from cluster.kubernetes.manifests import COPIED, LEDGER, write_manifests
+from cluster.kubernetes.folder import LEDGER, write_manifests
+from cluster.kubernetes.manifests import COPIED
 from cluster.kubernetes.pods import ingest_pods, service_pods
 from cluster.plan import IngestPlan, Plan, ReplicaMemory, Replicas, Role, ServingPlan, Storage
 from cluster.settings import GIB, Settings, load_settings
@@ -58,7 +59,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 }
 PLANNED = ("mixed", "mixed/ingest", "plain", "plain/ingest", "alone/ingest")
 SECRETS = ("store-token", "redis-password", "minio-accesskey", "minio-secretkey")
-# Made by a person, where wanted (docs/operations.md).
+# Made by a person, where wanted (docs/kubernetes.md).
 OTHER_SECRETS = {"quire-huggingface", "quire-metrics", "quire-s3"}
 
 
@@ -766,7 +767,7 @@ def test_only_what_the_wheel_needs_goes_into_the_image() -> None:
 
 
 def test_the_handbook_names_what_is_there() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
     for path in re.findall(r"(?<![\w/])k8s/(?:overlays|components|base|grafana)[\w/.-]*", text):
         assert (ROOT / path.rstrip("./")).exists(), path
     for name in SECRETS:

@@ -20,8 +20,10 @@ def deployments(app: Any) -> dict[str, Any]:
     """Deployments of a bound application by name."""
     found = {app._bound_deployment.name: app._bound_deployment}
     for argument in app._bound_deployment.init_args:
-        if hasattr(argument, "_bound_deployment"):
-            found |= deployments(argument)
+        parts = argument.values() if isinstance(argument, dict) else (argument,)
+        for part in parts:
+            if hasattr(part, "_bound_deployment"):
+                found |= deployments(part)
     return found
 
 

@@ -15,7 +15,7 @@ routes = APIRouter(tags=["status"])
 async def models(service: Serving, caller: Searcher) -> ModelList:
     """The models that Quire knows; `served` are those of this service."""
     served = service.models
-    mine = (served.embedder_spec, served.reranker_spec, served.late_spec)
+    mine = (served.embedder_spec, served.reranker_spec, served.late_interaction_spec)
     known = {spec.name: spec for spec in (*mine, *registry.specs.values())}
     return ModelList(
         data=[

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.core import Filter, Fingerprint, Hit, Query, Row
+from cluster.core import Filter, Fingerprint, Hit, Query, Row, Scalar
 from cluster.errors import FormatMismatch, InvalidInput, NotFound
 from cluster.settings import Settings, load_settings
 from cluster.store import schema
@@ -46,7 +46,7 @@ def hits_of(settings: Settings) -> list[Hit]:
         return retriever.hits(Query("seat tube", filter=Filter(tags=("workshop",))), settings)
 
 
-def a_row(store: MilvusStore, **readings: float) -> Row:
+def a_row(store: MilvusStore, **readings: Scalar) -> Row:
     """A page of a third document, as today's Quire writes it."""
     (document, *_) = store.documents()
     added = replace(document, doc_id="0" * 32, title="Added", pages=1)

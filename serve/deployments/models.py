@@ -1,0 +1,38 @@
+"""What a service serves, known without loading it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from cluster.settings import Settings
+from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
+from models.registry import ModelSpec, registry
+
+
+@dataclass(frozen=True)
+class ServedModels:
+    """The options of each model of a service, and their specs."""
+
+    embedder: EmbedderOptions
+    reranker: RerankerOptions
+    late_interaction: LateInteractionOptions
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "ServedModels":
+        """The settings' choices with "auto" resolved. Raises ModelUnavailable or InvalidInput."""
+        return cls(
+            EmbedderOptions.from_settings(settings, has_gpu=has_gpu),
+            RerankerOptions.from_settings(settings, has_gpu=has_gpu),
+            LateInteractionOptions.from_settings(settings),
+        )
+
+    @cached_property  # a folder's spec is read from its files
+    def embedder_spec(self) -> ModelSpec:
+        return registry.find(self.embedder.model)
+
+    @cached_property
+    def reranker_spec(self) -> ModelSpec:
+        return registry.find(self.reranker.model, "reranker")
+
+    @cached_property
+    def late_interaction_spec(self) -> ModelSpec:
+        return registry.find(self.late_interaction.model, "late-interaction")
