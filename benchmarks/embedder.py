@@ -56,7 +56,7 @@ class PlainTransformers:
     """processor → Qwen3VLModel → last real token, as the documentation shows it."""
 
     def __init__(self, model: str, precision: Any) -> None:
-        checkpoint = load_checkpoint(registry.find(model), precision)
+        checkpoint = load_checkpoint(registry.find_spec(model), precision)
         self.model, self.processor = checkpoint.model.eval(), checkpoint.processor
         self.processor.tokenizer.padding_side = "right"
 
@@ -233,7 +233,7 @@ def _median_s(call: Callable[[], object]) -> float:
 def measure(model: str, items: int, console: Console) -> None:
     """Print the comparison, and on CUDA the sweep."""
     has_gpu = torch.cuda.is_available()
-    spec = registry.find(model)
+    spec = registry.find_spec(model)
     largest = max(width * height for width, height in SWEEP_PIXELS)
     embedder = Qwen3VLEmbedder(EmbedderOptions(model=model, max_pixels=largest if has_gpu else 0))
     budget = (

@@ -49,7 +49,7 @@ class OneAtATime:
     """What transformers' documentation shows: one pair, whole model, whole head."""
 
     def __init__(self, model: str, instruction: str) -> None:
-        spec = registry.find(model, "reranker")
+        spec = registry.find_spec(model, "reranker")
         folder = checkpoint_folder(spec.checkpoint, spec.revision)
         self._instruction = instruction
         self._model = Qwen3VLForConditionalGeneration.from_pretrained(

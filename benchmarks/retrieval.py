@@ -14,7 +14,6 @@ order in which the store happens to name them. MRR counts ranks up to 100.
 
 import argparse
 import json
-import math
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -42,6 +41,7 @@ from models.options import EmbedderOptions, RerankerOptions
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
 from models.qwen3_vl.reranker import Qwen3VLReranker
 from models.registry import ModelSpec
+from models.retrieval.metrics import RankingMetrics, possible_ranks
 from models.retrieval.retriever import Retriever, local_first_stage, local_second_stage
 
 SCREEN_DPI = 150  # what screenshots are cut from
@@ -49,7 +49,6 @@ DEPTH = 100
 WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 KEYWORD_SEEDS = (0, 1)  # one keyword query of a page for each
 RERANK_K = 20
-EQUAL = 1e-5  # relative difference below which scores count as equal
 PROGRESS = Console(stderr=True)
 BAR_DENSE_RECALL_10 = 0.60
 BAR_SCREENSHOT_RECALL_10 = 0.80
@@ -71,38 +70,7 @@ class Figures:
 
     kind: str
     search: str
-    queries: int
-    recall_1: float
-    recall_10: float
-    mrr: float
-    ndcg_5: float
-
-    @classmethod
-    def of(cls, kind: str, search: str, ranks: Sequence[range]) -> "Figures":
-        """Figures from the ranks that each query's page may have; none where it was not found."""
-        return cls(
-            kind,
-            search,
-            queries=len(ranks),
-            recall_1=_mean([share_within(each, 1) for each in ranks]),
-            recall_10=_mean([share_within(each, 10) for each in ranks]),
-            mrr=_mean([_mean([1 / rank for rank in each]) for each in ranks]),
-            ndcg_5=_mean([_mean([gain(rank) for rank in each]) for each in ranks]),
-        )
-
-
-def gain(rank: int) -> float:
-    """nDCG@5 of a query that one page answers (Järvelin and Kekäläinen, 2002)."""
-    return 1 / math.log2(1 + rank) if rank <= 5 else 0.0
-
-
-def share_within(ranks: range, limit: int) -> float:
-    """The share of a page's possible ranks that are among the first `limit`."""
-    return _mean([float(rank <= limit) for rank in ranks])
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    metrics: RankingMetrics
 
 
 class RememberingEmbedder:
@@ -200,19 +168,12 @@ def ranks_of(query: Query, gold: str, retriever: Retriever, settings: Settings) 
     hits = retriever.hits(query, settings)
     reranked = {hit.page_id: hit.rerank for hit in hits if hit.rerank is not None}
     if gold in reranked:
-        return _ranks_among(reranked, gold)
+        return possible_ranks(reranked.values(), reranked[gold])
     others = {hit.page_id: score_of(hit) for hit in hits if hit.rerank is None}
     if gold not in others:
         return range(0)
-    found = _ranks_among(others, gold)
+    found = possible_ranks(others.values(), others[gold])
     return range(found.start + len(reranked), found.stop + len(reranked))
-
-
-def _ranks_among(scores: dict[str, float], gold: str) -> range:
-    slack = EQUAL * abs(scores[gold])
-    better = sum(score > scores[gold] + slack for score in scores.values())
-    equal = sum(abs(score - scores[gold]) <= slack for score in scores.values())
-    return range(better + 1, better + 1 + equal)
 
 
 def score_of(hit: Hit) -> float:
@@ -250,13 +211,13 @@ def measure(
     ways = list(searches(settings).items())
     for name, asked in track(ways, "Keywords", console=PROGRESS, transient=True):
         ranks = [ranks_of(query, gold, retriever, asked) for query, gold in keywords]
-        figures[name] = Figures.of("keywords", name, ranks)
+        figures[name] = Figures("keywords", name, RankingMetrics.of(ranks))
     dense = settings.model_copy(update={"mode": "dense"})
     shots = track(
         screenshot_queries(pages), "Screenshots", len(pages), console=PROGRESS, transient=True
     )
     ranks = [ranks_of(query, gold, retriever, dense) for query, gold in shots]
-    figures["screenshot"] = Figures.of("screenshots", "dense", ranks)
+    figures["screenshot"] = Figures("screenshots", "dense", RankingMetrics.of(ranks))
     return figures
 
 
@@ -283,7 +244,7 @@ def measure_reranking(
             way = settings.model_copy(update=chosen)
             ranks = [ranks_of(query, gold, retriever, way) for query, gold in queries]
             name = mode if rerank == "none" else f"{mode}, top {RERANK_K} reranked"
-            figures.append(Figures.of(kind, name, ranks))
+            figures.append(Figures(kind, name, RankingMetrics.of(ranks)))
     return figures
 
 
@@ -303,10 +264,10 @@ def bars(figures: dict[str, Figures], settings: Settings, weight: float) -> dict
     text, dense, shot = figures["full text (BM25)"], figures["dense"], figures["screenshot"]
     hybrid = figures[name_of(settings.fusion, weight)]
     return {
-        "hybrid ≥ full text at Recall@10": hybrid.recall_10 >= text.recall_10,
-        "hybrid ≥ full text at MRR": hybrid.mrr >= text.mrr,
-        f"dense Recall@10 ≥ {BAR_DENSE_RECALL_10}": dense.recall_10 >= BAR_DENSE_RECALL_10,
-        f"screenshot Recall@10 ≥ {BAR_SCREENSHOT_RECALL_10}": shot.recall_10
+        "hybrid ≥ full text at Recall@10": hybrid.metrics.recall_10 >= text.metrics.recall_10,
+        "hybrid ≥ full text at MRR": hybrid.metrics.mrr >= text.metrics.mrr,
+        f"dense Recall@10 ≥ {BAR_DENSE_RECALL_10}": dense.metrics.recall_10 >= BAR_DENSE_RECALL_10,
+        f"screenshot Recall@10 ≥ {BAR_SCREENSHOT_RECALL_10}": shot.metrics.recall_10
         >= BAR_SCREENSHOT_RECALL_10,
     }
 
@@ -315,8 +276,8 @@ def rerank_bars(figures: Sequence[Figures]) -> dict[str, bool]:
     """What was promised of reranking the top of dense search for words."""
     alone, reranked = figures[0], figures[1]
     return {
-        "reranked dense > dense at MRR": reranked.mrr > alone.mrr,
-        "reranked dense > dense at nDCG@5": reranked.ndcg_5 > alone.ndcg_5,
+        "reranked dense > dense at MRR": reranked.metrics.mrr > alone.metrics.mrr,
+        "reranked dense > dense at nDCG@5": reranked.metrics.ndcg_5 > alone.metrics.ndcg_5,
     }
 
 
@@ -327,9 +288,9 @@ def to_table(figures: Sequence[Figures], title: str) -> Table:
     for name in ("Recall@1", "Recall@10", "MRR", "nDCG@5"):
         table.add_column(name, justify="right")
     for row in figures:
-        found = (row.recall_1, row.recall_10, row.mrr, row.ndcg_5)
+        found = (row.metrics.recall_1, row.metrics.recall_10, row.metrics.mrr, row.metrics.ndcg_5)
         scores = (f"{score:.3f}" for score in found)
-        table.add_row(f"{row.queries} {row.kind}", row.search, *scores)
+        table.add_row(f"{row.metrics.queries} {row.kind}", row.search, *scores)
     return table
 
 

@@ -22,7 +22,7 @@ from models.registry import registry
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
-def run(settings: Settings, hits: Sequence[Hit], text: str, folder: Path) -> list[Path]:
+def draw_evidence(settings: Settings, hits: Sequence[Hit], text: str, folder: Path) -> list[Path]:
     """Write a PNG for each hit whose page image is kept; returns the files.
 
     Raises InvalidInput where there is no text, or the folder cannot be written to.
@@ -38,7 +38,7 @@ def run(settings: Settings, hits: Sequence[Hit], text: str, folder: Path) -> lis
             jpeg = files.get(*key)
         except NotFound:  # kept pages may be cleared away
             continue
-        found = asyncio.run(finder.find("auto", text, key, jpeg))
+        found = asyncio.run(finder.find_evidence("auto", text, key, jpeg))
         stem = _UNSAFE.sub("_", Path(hit.source).stem)[:80]
         path = folder / f"{rank:02d}-{stem}-page{hit.page}-{found.method}.png"
         _write(path, overlay(jpeg, found))
@@ -60,7 +60,7 @@ def _finder(settings: Settings, files: PageFiles) -> EvidenceFinder:
     from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
     late_options = LateInteractionOptions.from_settings(settings)
-    spec = registry.find(late_options.model, "late-interaction")
+    spec = registry.find_spec(late_options.model, "late-interaction")
 
     @cache
     def search() -> LateSearch:

@@ -16,7 +16,9 @@ Kind = Literal["multi", "hidden"]
 Pooled = Literal["none"] | PagePooling
 
 
-def run(settings: Settings, path: Path, *, kind: Kind, pooling: Pooled, out: Path) -> int:
+def export_vectors(
+    settings: Settings, path: Path, *, kind: Kind, pooling: Pooled, out: Path
+) -> int:
     """Write an npz with an entry for each page; returns how many pages it holds.
 
     `page_0001` is float32[N, d] (multi: the projected vectors; hidden: the states before them), or

@@ -24,7 +24,7 @@ class RemovedDocument:
     images: int
 
 
-def run(
+def forget_documents(
     settings: Settings, *, doc_id: str = "", path: str = "", tenant: str | None = None
 ) -> list[RemovedDocument]:
     """Forget by id, by source path, or a whole tenant; says what went. Raises InvalidInput."""

@@ -35,7 +35,7 @@ class EmbedderOptions:
 
         Raises ModelUnavailable or InvalidInput.
         """
-        spec = registry.find(settings.model)
+        spec = registry.find_spec(settings.model)
         if settings.batch_tokens < spec.max_tokens:
             raise InvalidInput(
                 f"batch_tokens must be at least {spec.max_tokens}, the longest input of {spec.name}"
@@ -61,7 +61,7 @@ class EmbedderOptions:
 
     def fingerprint(self, precision: Precision) -> Fingerprint:
         """Everything that changes a vector. Raises ModelUnavailable or InvalidInput."""
-        spec = registry.find(self.model)
+        spec = registry.find_spec(self.model)
         check_page_input(spec, self.max_pixels, self.dimensions)
         with_vision = self.quantize_vision and precision in ("int8", "nf4")
         return Fingerprint(
@@ -89,7 +89,7 @@ class RerankerOptions:
     @classmethod
     def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "RerankerOptions":
         """The settings' choices with "auto" resolved. Raises ModelUnavailable or InvalidInput."""
-        spec = registry.find(settings.reranker, "reranker")
+        spec = registry.find_spec(settings.reranker, "reranker")
         if settings.rerank_batch_tokens < spec.max_tokens:
             raise InvalidInput(
                 f"rerank_batch_tokens must be at least {spec.max_tokens}, the longest input of "
@@ -114,7 +114,7 @@ class LateInteractionOptions:
     @classmethod
     def from_settings(cls, settings: Settings) -> "LateInteractionOptions":
         """The settings' choices. Raises ModelUnavailable."""
-        spec = registry.find(settings.late_interaction, "late-interaction")
+        spec = registry.find_spec(settings.late_interaction, "late-interaction")
         return cls(
             model=_portable(settings.late_interaction, spec),
             batch_tokens=settings.late_interaction_batch_tokens,

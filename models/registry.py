@@ -175,7 +175,7 @@ class Registry:
         ]
         return {spec.name: spec for spec in known}
 
-    def find(self, model: str, kind: Kind = "embedder") -> ModelSpec:
+    def find_spec(self, model: str, kind: Kind = "embedder") -> ModelSpec:
         """The spec of a known name or of a local folder. Raises ModelUnavailable."""
         of_kind = {name: spec for name, spec in self.specs.items() if spec.kind == kind}
         if model in of_kind:

@@ -199,7 +199,7 @@ class Router:
         kind = vectors_kind(spec.name, spec.revision)
         finder = EvidenceFinder(self._images, kind, late, states)
         with self.trace.span("evidence", method=method):
-            found = await finder.find(method, text, PageKey(tenant, doc_id, number), jpeg)
+            found = await finder.find_evidence(method, text, PageKey(tenant, doc_id, number), jpeg)
         return found, jpeg
 
     async def quality(self, images: Sequence[bytes], deadline: float) -> list[QualityPrediction]:
@@ -241,7 +241,7 @@ class Router:
 
         return await self._watched(asyncio.to_thread(remove))
 
-    async def keep(self, tenant: str, name: str, file: IO[bytes]) -> str:
+    async def keep_upload(self, tenant: str, name: str, file: IO[bytes]) -> str:
         """Keep an uploaded file; returns its source. Raises InvalidInput."""
         return await self.in_background(self._uploads.put, tenant, name, file)
 

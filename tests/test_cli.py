@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cluster.command_line import parse_metadata
 from cluster.errors import InvalidInput
 from cluster.settings import Settings, load_settings
-from quire import app, parse_metadata
+from quire import app
 
 HEAVY = ("torch", "transformers", "ray", "pymilvus", "pymupdf", "numpy", "PIL")
 

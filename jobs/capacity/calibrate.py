@@ -51,7 +51,9 @@ class CalibrationRequest(BaseModel):
     pages: int = 0
 
 
-def run(request: CalibrationRequest, file: Path, say: Callable[[str], None]) -> Profile:
+def calibrate_device(
+    request: CalibrationRequest, file: Path, say: Callable[[str], None]
+) -> Profile:
     """Measure, and add what was measured to the profile in a file. `say` gets a line a point.
 
     Raises InvalidInput or ModelUnavailable.
@@ -98,7 +100,7 @@ def _measured(
     say: Callable[[str], None],
 ) -> Iterator[Measurement]:
     """The points of one precision that fit."""
-    spec = registry.find(model)
+    spec = registry.find_spec(model)
     pixels = request.pixels or default_pixels(spec)
     wanted = request.batch_tokens or (BATCH_TOKENS if torch.cuda.is_available() else (0,))
     budgets = sorted({max(each, spec.max_tokens) for each in wanted})

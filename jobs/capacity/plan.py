@@ -18,7 +18,7 @@ from models.registry import ModelSpec, registry
 LATE_PRECISIONS = ("bf16", "fp32")
 
 
-def run(settings: Settings, workload: Workload, profile: Path | None = None) -> Outcome:
+def plan_capacity(settings: Settings, workload: Workload, profile: Path | None = None) -> Outcome:
     """Plans for a workload; on the GPUs of this machine, or on all that could be rented.
 
     Raises InvalidInput or ModelUnavailable.
@@ -28,7 +28,7 @@ def run(settings: Settings, workload: Workload, profile: Path | None = None) -> 
     return Planner(workload, models_for(settings, workload), measured).outcome()
 
 
-def choose(outcome: Outcome, goal: str) -> Plan:
+def choose_plan(outcome: Outcome, goal: str) -> Plan:
     """The plan of a goal (cheapest, fastest, smallest) or of a number in the table.
 
     Raises InvalidInput.
@@ -59,14 +59,14 @@ def models_for(settings: Settings, workload: Workload) -> Models:
     late = None
     if workload.multi_vectors != "off":
         usual = _usual("late-interaction", settings.late_interaction, on_cpu)
-        spec = registry.find(workload.late_interaction or usual[0], "late-interaction")
+        spec = registry.find_spec(workload.late_interaction or usual[0], "late-interaction")
         late = replace(_candidate(spec), precisions=LATE_PRECISIONS)
-    specs = [registry.find(name) for name in embedders]
+    specs = [registry.find_spec(name) for name in embedders]
     if not workload.models:  # of the usual ones those that give so many dimensions
         specs = [each for each in specs if each.dimension >= workload.dimensions] or specs
     for spec in specs:
         check_page_input(spec, workload.max_pixels, workload.dimensions)
-    specs += [registry.find(name, "reranker") for name in rerankers]
+    specs += [registry.find_spec(name, "reranker") for name in rerankers]
     candidates = [_candidate(spec) for spec in specs]
     if on_cpu:
         candidates = [replace(each, precisions=("fp32",)) for each in candidates]

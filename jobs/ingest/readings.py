@@ -112,7 +112,7 @@ class MultiVectors:
     def wanted(cls, settings: Settings) -> "MultiVectors | None":
         if settings.multi_vectors == "off":
             return None
-        spec = registry.find(
+        spec = registry.find_spec(
             LateInteractionOptions.from_settings(settings).model, "late-interaction"
         )
         kind = vectors_kind(spec.name, spec.revision)

@@ -63,7 +63,7 @@ class IngestRequest:
     reindex: bool = False  # also what is in the index already, but nothing that is not
 
 
-def run(
+def run_ingest(
     settings: Settings, request: IngestRequest, view: ProgressView | None = None
 ) -> IngestReport:
     """Ingest documents; every input ends in a named state of the report.
@@ -77,7 +77,7 @@ def run(
     started = time.perf_counter()
     sources = list_sources(request.paths, request.pattern)
     check_document_fields(request.tenant, request.tags, request.metadata)
-    registry.find(settings.model)
+    registry.find_spec(settings.model)
     # Ray first: it forks, and does not come up in a process whose gRPC client already has threads.
     with (
         view or progress_view() as shown,
@@ -116,7 +116,7 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
     options = EmbedderOptions.from_settings(settings, has_gpu=cluster_gpus() > 0)
     fingerprint = options.fingerprint(options.resolved_precision)
     store.open_collection(fingerprint)
-    spec = registry.find(settings.model)
+    spec = registry.find_spec(settings.model)
     readings = wanted_readings(settings)
     store.check_columns(columns_of(readings))
     target = RenderTarget(

@@ -203,7 +203,7 @@ class LabelDocument:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def run(
+def label_pages(
     settings: Settings,
     request: LabelRequest,
     engine: OcrEngine,

@@ -29,7 +29,7 @@ class PageQuality:
         return row | ({"error": self.error} if self.error else {})
 
 
-def run(
+def predict_files(
     settings: Settings, paths: tuple[str, ...], predictor: QualityPredictor
 ) -> Iterator[PageQuality]:
     """Foretell every page of files, in order. Raises NotFound for a path without anything."""

@@ -60,7 +60,7 @@ class TrainReport:
     importance: list[tuple[str, float]] = field(default_factory=list)
 
 
-def run(request: TrainRequest, late_interaction: LateInteraction | None) -> TrainReport:
+def train_predictor(request: TrainRequest, late_interaction: LateInteraction | None) -> TrainReport:
     """Train and save a predictor. Without a late-interaction model it uses statistics alone.
 
     Raises NotFound or InvalidInput for labels that cannot be used.

@@ -31,7 +31,9 @@ class EvidenceFinder:
     late: Callable[[str, PageKey], Awaitable[Evidence]]
     states: Callable[[str, bytes], Awaitable[np.ndarray]]
 
-    async def find(self, method: MethodAsked, text: str, page: PageKey, jpeg: bytes) -> Evidence:
+    async def find_evidence(
+        self, method: MethodAsked, text: str, page: PageKey, jpeg: bytes
+    ) -> Evidence:
         """Raises NotFound where what the method needs was not kept of the page."""
         if method in ("auto", "words"):
             found = await asyncio.to_thread(self._words, text, page, method == "words")

@@ -48,7 +48,7 @@ class ColPaliModel:
 
     def __init__(self, options: LateInteractionOptions) -> None:
         """Load the checkpoint. Raises ModelUnavailable."""
-        self.spec = registry.find(options.model, "late-interaction")
+        self.spec = registry.find_spec(options.model, "late-interaction")
         self.budget = TokenBudget(self.spec.name, options.batch_tokens)
         device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         folder = checkpoint_folder(self.spec.checkpoint, self.spec.revision)

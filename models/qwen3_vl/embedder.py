@@ -25,7 +25,7 @@ class Qwen3VLEmbedder:
 
     def __init__(self, options: EmbedderOptions) -> None:
         """Load the checkpoint. Raises ModelUnavailable or InvalidInput."""
-        spec = registry.find(options.model)
+        spec = registry.find_spec(options.model)
         checkpoint = load_checkpoint(
             spec,
             options.precision,

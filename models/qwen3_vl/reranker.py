@@ -23,7 +23,7 @@ class Qwen3VLReranker:
 
     def __init__(self, options: RerankerOptions) -> None:
         """Load the checkpoint. Raises ModelUnavailable or InvalidInput."""
-        spec = registry.find(options.model, "reranker")
+        spec = registry.find_spec(options.model, "reranker")
         checkpoint = load_checkpoint(spec, options.precision, device=options.device)
         self.spec = spec
         self.budget = TokenBudget(spec.name, options.batch_tokens)

@@ -68,7 +68,7 @@ def _second_stage(settings: Settings) -> SecondStage | None:
 
         return Qwen3VLReranker(options)
 
-    spec = registry.find(options.model, "reranker")
+    spec = registry.find_spec(options.model, "reranker")
     return local_second_stage(spec, load, PageFiles(settings.page_images_url))
 
 

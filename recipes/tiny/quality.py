@@ -11,6 +11,7 @@ from transformers import AutoProcessor, Qwen3VLModel
 
 from benchmarks.corpus import chunks, held_out_pdfs, keyword_query, tidy
 from benchmarks.screenshots import screenshot
+from models.retrieval.metrics import RankingMetrics
 
 PAGE_TEXT_CHARS = 3000
 SOURCE_DPI = 150
@@ -80,11 +81,10 @@ def _figures(
     scores = torch.stack(list(queries)) @ torch.stack(list(rows)).T
     pages = torch.full((len(scores), max(owners) + 1), -torch.inf)
     pages.scatter_reduce_(1, torch.tensor(owners).expand(len(scores), -1), scores, "amax")
-    target = torch.tensor(gold)[:, None]
-    ranks = (pages > pages.gather(1, target)).sum(1).float() + 1
+    metrics = RankingMetrics.of_scores(pages.tolist(), gold)
     return {
-        "queries": float(len(ranks)),
-        "recall@1": (ranks <= 1).float().mean().item(),
-        "recall@10": (ranks <= 10).float().mean().item(),
-        "mrr": (1 / ranks).mean().item(),
+        "queries": float(metrics.queries),
+        "recall@1": metrics.recall_1,
+        "recall@10": metrics.recall_10,
+        "mrr": metrics.mrr,
     }

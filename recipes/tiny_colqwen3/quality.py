@@ -21,6 +21,7 @@ from colpali_engine.models import ColQwen3, ColQwen3Processor
 from PIL import Image
 
 from benchmarks.corpus import held_out_pdfs, keyword_query, tidy
+from models.retrieval.metrics import RankingMetrics
 from recipes.tiny.command import CHECKPOINTS
 from recipes.tiny.images import BLOCK_PX
 from recipes.tiny_colqwen3.boxes import Floats, word_boxes
@@ -107,15 +108,14 @@ def maxsim(query: torch.Tensor, pages: Sequence[SeenPage]) -> torch.Tensor:
 
 
 def _retrieval(scores: torch.Tensor, gold: Sequence[int]) -> dict[str, float]:
-    target = torch.tensor(gold)[:, None]
-    ranks = (scores > scores.gather(1, target)).sum(1).float() + 1
+    metrics = RankingMetrics.of_scores(scores.tolist(), gold)
     return {
-        "queries": float(len(ranks)),
-        "recall@1": (ranks <= 1).float().mean().item(),
+        "queries": float(metrics.queries),
+        "recall@1": metrics.recall_1,
         "recall@1 by chance": 1 / scores.shape[1],
-        "recall@10": (ranks <= 10).float().mean().item(),
+        "recall@10": metrics.recall_10,
         "recall@10 by chance": 10 / scores.shape[1],
-        "mrr": (1 / ranks).mean().item(),
+        "mrr": metrics.mrr,
     }
 
 

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
+from models.retrieval.metrics import RankingMetrics, possible_ranks
 from recipes.tiny.command import CHECKPOINTS
 from recipes.tiny_reranker.candidates import DOCUMENT_CHARS, Ints, bm25_weights
 from recipes.tiny_reranker.heldout import Collection, eastern_pages, held_out_pages
@@ -117,37 +118,31 @@ def fused(first: torch.Tensor, second: torch.Tensor, weight: float, k: int = 60)
     return 1 / (k + ranks[0]) + weight / (k + ranks[1])
 
 
-def mean_ranks(scores: torch.Tensor, answer: int) -> list[int]:
-    """The ranks that the answer may have among equals."""
-    slack = 1e-5 * abs(scores[answer].item())
-    better = int((scores > scores[answer] + slack).sum())
-    equal = int(((scores - scores[answer]).abs() <= slack).sum())
-    return list(range(better + 1, better + 1 + equal))
-
-
-def figures(ranks: Sequence[list[int]]) -> str:
+def figures(ranks: Sequence[range]) -> str:
     """MRR, nDCG@5 and Recall@1 as columns."""
-    gains = ([1 / r for r in each] for each in ranks)
-    ndcg = ([float(r <= 5) / np.log2(1 + r) for r in each] for each in ranks)
-    first = ([float(r == 1) for r in each] for each in ranks)
-    return " | ".join(f"{np.mean([np.mean(e) for e in part]):.3f}" for part in (gains, ndcg, first))
+    metrics = RankingMetrics.of(ranks)
+    return f"{metrics.mrr:.3f} | {metrics.ndcg_5:.3f} | {metrics.recall_1:.3f}"
 
 
 def rerank(task: Task, reranker: PlainReranker, known: dict[tuple[int, int], float]) -> str:
     """A row of the table: the search alone and reranked; `known` keeps scores between searches."""
-    before: list[list[int]] = []
-    after: list[list[int]] = []
+    before: list[range] = []
+    after: list[range] = []
     answers: list[bool] = []
     others: list[bool] = []
     for number, (query, answer) in enumerate(zip(task.queries, task.answers, strict=True)):
-        ranks = mean_ranks(task.scores[number], answer)
+        ranks = possible_ranks(task.scores[number].tolist(), float(task.scores[number][answer]))
         best = task.scores[number].topk(min(DEPTH, len(task.documents))).indices.tolist()
         for page in best:
             if (number, page) not in known:
                 known[number, page] = reranker.score(query, task.documents[page])
         scores = torch.tensor([known[number, page] for page in best])
         before.append(ranks)
-        after.append(mean_ranks(scores, best.index(answer)) if answer in best else ranks)
+        after.append(
+            possible_ranks(scores.tolist(), float(scores[best.index(answer)]))
+            if answer in best
+            else ranks
+        )
         for page, score in zip(best, scores.sigmoid().tolist(), strict=True):
             (answers if page == answer else others).append(score > 0.5)
     return (

@@ -18,7 +18,7 @@ from cluster.metrics import count_out_of_memory, service_metrics
 from cluster.settings import Settings
 from cluster.sources import without_folders
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, run
+from jobs.ingest.run import IngestRequest, run_ingest
 from jobs.progress import Counts
 from models.registry import registry
 from serve.deployments.journal import Job, JobRequest, Journal
@@ -38,7 +38,7 @@ def beside_the_service(settings: Settings) -> Settings:
     own = settings.embedder_replicas
     if not own.gpus:
         return settings
-    longest = registry.find(settings.model).max_tokens
+    longest = registry.find_spec(settings.model).max_tokens
     return settings.model_copy(
         update={
             "workers": 1,
@@ -78,7 +78,7 @@ class IndexerDeployment:
 
     async def job(self, job_id: str) -> Job | None:
         self._start()
-        return self._jobs.get(job_id) or await asyncio.to_thread(self._journal.find, job_id)
+        return self._jobs.get(job_id) or await asyncio.to_thread(self._journal.find_job, job_id)
 
     async def next_version(self, job_id: str, seen: int, wait_s: float) -> Job | None:
         """The job once it is newer than version `seen`, or as it is after `wait_s`."""
@@ -163,7 +163,7 @@ class IndexerDeployment:
             metadata=asked.metadata,
             reindex=asked.kind == "reindex",
         )
-        report = run(self._settings, request, view)
+        report = run_ingest(self._settings, request, view)
         if report.new_pages:
             service_metrics().pages_indexed.inc(report.new_pages)
         for _ in report.halved_batch_tokens:

@@ -98,7 +98,7 @@ class Journal:
         self._draft(job).replace(self._file(job.job_id))
         _sync(self._folder)
 
-    def find(self, job_id: str) -> Job | None:
+    def find_job(self, job_id: str) -> Job | None:
         """A job as its file has it; None where there is none, or none that can be read."""
         if not _JOB_ID.fullmatch(job_id):
             return None
@@ -113,7 +113,7 @@ class Journal:
     def arrived(self, known: Container[str]) -> dict[str, Job]:
         """The jobs that are not among the known ones."""
         ids = [file.stem for file in self._folder.glob("*.json")]
-        found = [self.find(job_id) for job_id in ids if job_id not in known]
+        found = [self.find_job(job_id) for job_id in ids if job_id not in known]
         return {job.job_id: job for job in found if job is not None}
 
     def load(self) -> dict[str, Job]:

@@ -27,12 +27,12 @@ class ServedModels:
 
     @cached_property  # a folder's spec is read from its files
     def embedder_spec(self) -> ModelSpec:
-        return registry.find(self.embedder.model)
+        return registry.find_spec(self.embedder.model)
 
     @cached_property
     def reranker_spec(self) -> ModelSpec:
-        return registry.find(self.reranker.model, "reranker")
+        return registry.find_spec(self.reranker.model, "reranker")
 
     @cached_property
     def late_interaction_spec(self) -> ModelSpec:
-        return registry.find(self.late_interaction.model, "late-interaction")
+        return registry.find_spec(self.late_interaction.model, "late-interaction")

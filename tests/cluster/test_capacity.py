@@ -22,7 +22,7 @@ from cluster.errors import InvalidInput
 from cluster.hardware import CARDS, Accelerator, accelerators, kind_of
 from cluster.plan import Plan, load_plan
 from cluster.settings import GIB, Settings, load_settings
-from jobs.capacity.plan import choose, run
+from jobs.capacity.plan import choose_plan, plan_capacity
 from quire import app
 from serve.deployments.indexer import beside_the_service
 
@@ -64,7 +64,7 @@ def planned(models: Models = MODELS, profile: Profile | None = None, **workload:
 
 
 def best(goal: str, **workload: Any) -> Plan:
-    return choose(planned(**workload), goal)
+    return choose_plan(planned(**workload), goal)
 
 
 @given(
@@ -177,7 +177,7 @@ def test_more_queries_and_shorter_times_cost_more() -> None:
 def test_goals() -> None:
     limits: dict[str, Any] = {"gpus": "L4:8,H100:2", "pages": 500_000}
     outcome = planned(**limits, deadline="24h")
-    plans = [choose(outcome, goal) for goal in ("cheapest", "fastest", "smallest")]
+    plans = [choose_plan(outcome, goal) for goal in ("cheapest", "fastest", "smallest")]
     assert all(plan.ingest and not plan.misses for plan in plans)
     cheapest, fastest, smallest = (plan.ingest for plan in plans if plan.ingest)
     assert cheapest.cost == min(plan.cost for plan in outcome.plans)
@@ -189,7 +189,7 @@ def test_goals() -> None:
 
 def test_the_smallest_card_is_one_that_serves() -> None:
     outcome = planned(gpus="L4:8,H100:4", pages=176_443, deadline="24h", qps=5)
-    smallest = choose(outcome, "smallest")
+    smallest = choose_plan(outcome, "smallest")
     assert not smallest.misses and "H100" in smallest.gpus  # an L4 does not rerank in time
     assert set(best("smallest", gpus="L4:8,H100:4", pages=176_443).gpus) == {"L4"}
 
@@ -338,9 +338,11 @@ def test_cards_by_the_drivers_names() -> None:
 
 def test_models_of_the_registry_on_cards_and_on_cpus() -> None:
     asked = load_workload(None, gpus="L4:4", pages=10_000)
-    names = {plan.model for plan in run(load_settings(), asked).plans}
+    names = {plan.model for plan in plan_capacity(load_settings(), asked).plans}
     assert names == {"qwen3-vl-embedding-2b", "qwen3-vl-embedding-8b"}
-    outcome = run(load_settings(), load_workload(None, gpus="CPU", pages=10_000, qps=0.01, p95=60))
+    outcome = plan_capacity(
+        load_settings(), load_workload(None, gpus="CPU", pages=10_000, qps=0.01, p95=60)
+    )
     assert {(plan.model, plan.precision) for plan in outcome.plans} == {("quire-tiny", "fp32")}
     assert outcome.plans[0].gpus == {} and "gpus_per_worker" not in outcome.plans[0].settings
 
@@ -365,7 +367,7 @@ def test_models_of_the_registry_on_cards_and_on_cpus() -> None:
 )
 def test_bad_workloads_are_refused_in_one_line(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(Exception, match=words) as refused:
-        run(load_settings(), load_workload(None, **flags))
+        plan_capacity(load_settings(), load_workload(None, **flags))
     assert type(refused.value).__module__ == "cluster.errors"
     assert "\n" not in str(refused.value)
 
@@ -413,8 +415,8 @@ def test_calibrated_here_and_planned_with(tmp_path: Path) -> None:
 def test_room_for_a_generator_and_cores_for_quality() -> None:
     limits: dict[str, Any] = {"gpus": "H100:4,L4:4", "qps": 1, "rerank_k": 0, "pages": 10_000}
     asked = load_workload(None, **limits, generator="8b", answers=0.5, quality="on")
-    plan = choose(run(load_settings(), asked), "1")
-    plain = choose(run(load_settings(), load_workload(None, **limits)), "1")
+    plan = choose_plan(plan_capacity(load_settings(), asked), "1")
+    plain = choose_plan(plan_capacity(load_settings(), load_workload(None, **limits)), "1")
     assert plan.serving and plain.serving and plan.ingest and plain.ingest
     (room,) = (each for each in plan.serving.replicas if each.role == "generator")
     assert room.memory.weights > 7e9 and room.memory.cache > 0
@@ -442,7 +444,7 @@ def test_prices_and_own_cards_without_a_pool() -> None:
 
 def test_without_numbers_nothing_is_the_fastest_but_for_a_budget() -> None:
     with pytest.raises(InvalidInput, match="a --budget"):
-        choose(planned(pages=10_000), "fastest")
+        choose_plan(planned(pages=10_000), "fastest")
     assert len(best("fastest", pages=1_000_000, budget=50).gpus) == 1
 
 
@@ -480,4 +482,7 @@ def test_pages_as_large_as_the_longest_input() -> None:
 
 def test_multi_vectors_on_gpus_are_of_a_model_for_gpus() -> None:
     asked = load_workload(None, gpus="L4:1", pages=1000, multi_vectors="int8")
-    assert run(load_settings(), asked).plans[0].settings["late_interaction"] == "colpali-v1.3"
+    assert (
+        plan_capacity(load_settings(), asked).plans[0].settings["late_interaction"]
+        == "colpali-v1.3"
+    )

@@ -24,6 +24,7 @@ from cluster.plan import Plan, Storage
 from cluster.settings import load_settings
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import EMBED_PAGES
+from jobs.ingest.summary import print_report
 from models.engine.budget import TokenBudget
 from models.engine.device import limit_gpu_memory
 from models.inputs import MultimodalInput
@@ -32,7 +33,7 @@ from models.options import EmbedderOptions, LateInteractionOptions, RerankerOpti
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
 from models.qwen3_vl.packing import PackedBatch
 from models.qwen3_vl.reranker import Qwen3VLReranker
-from quire import app, print_report
+from quire import app
 from serve.deployments.embedder import EmbedderDeployment
 from serve.deployments.models import ServedModels
 from serve.web.errors import error_response
@@ -365,7 +366,8 @@ class Short(Tight):
 def ingest(kind):
     jobs.ingest.run.EmbedPages = kind
     try:
-        report = jobs.ingest.run.run(settings, jobs.ingest.run.IngestRequest(("report.pdf",)))
+        request = jobs.ingest.run.IngestRequest(("report.pdf",))
+        report = jobs.ingest.run.run_ingest(settings, request)
         said = json.loads(report.to_json())
     except OutOfMemory as error:
         said = {"error": str(error)}

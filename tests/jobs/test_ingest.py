@@ -236,7 +236,7 @@ def test_output_for_people(library: Path, report: Any) -> None:
 def test_another_model_is_refused_by_both_names(library: Path, report: Any) -> None:
     wrong = quire("ingest", "pdfs", "--dimensions", 64, folder=library, expect=2).stderr
     assert "FingerprintMismatch" in wrong
-    assert f"{registry.find('quire-tiny').dimension}d" in wrong
+    assert f"{registry.find_spec('quire-tiny').dimension}d" in wrong
     assert "64d" in wrong
     assert "Traceback" not in wrong
 
@@ -298,11 +298,11 @@ import json
 from cluster.store.milvus import open_store
 from cluster.runtime import ray_session
 from cluster.settings import load_settings
-from jobs.ingest.run import IngestRequest, run
+from jobs.ingest.run import IngestRequest, run_ingest
 
 def index(reindex, **options):
     settings = load_settings(store="quire-data", ocr="off", **options)
-    report = run(settings, IngestRequest(("report.pdf",), reindex=reindex)).documents[0]
+    report = run_ingest(settings, IngestRequest(("report.pdf",), reindex=reindex)).documents[0]
     with open_store(settings) as store:
         held = [
             (

@@ -18,13 +18,11 @@ from jobs.ocr_quality.accuracy import accuracy
 from jobs.ocr_quality.degrade import EFFECTS, Effect, degrade, plan_effects
 from jobs.ocr_quality.engines import find_engine
 from jobs.ocr_quality.fit import figures, folds
-from jobs.ocr_quality.label import LabelContext, LabelDocument, LabelRequest, spread
-from jobs.ocr_quality.label import run as label
+from jobs.ocr_quality.label import LabelContext, LabelDocument, LabelRequest, label_pages, spread
 from jobs.ocr_quality.label_store import LabelStore
 from jobs.ocr_quality.report import write_report
 from jobs.ocr_quality.table import read_table
-from jobs.ocr_quality.train import TrainRequest, remarks
-from jobs.ocr_quality.train import run as train
+from jobs.ocr_quality.train import TrainRequest, remarks, train_predictor
 from jobs.ocr_quality.transcripts import transcript_of
 from jobs.rendering.client import RenderLimits
 from jobs.rendering.pages import PageReader
@@ -214,7 +212,7 @@ def test_labelling_is_a_job_that_goes_on_where_it_stopped(tmp_path: Path) -> Non
     Image.new("L", (200, 200), 255).save(folder / "untold.png")
     settings = load_settings(workers=1)
     engine = find_engine("tesseract", "eng", timeout_s=30)
-    report = label(settings, LabelRequest((str(folder),), into, variants=1), engine)
+    report = label_pages(settings, LabelRequest((str(folder),), into, variants=1), engine)
     assert (report.documents, report.pages_done, report.failures) == (3, 2, 2)
     assert {Path(name).name for name in report.skipped} == {"broken.pdf", "untold.png"}
     rows = {row["id"]: row for row in LabelStore(into).rows()}
@@ -302,7 +300,7 @@ def test_a_predictor_is_trained_saved_and_used(
     labels: Path, tmp_path: Path, regression: str
 ) -> None:
     request = TrainRequest(labels, tmp_path, regression, pooling="mean", compare=False)  # type: ignore[arg-type]
-    report = train(request, Tokens())  # type: ignore[arg-type]
+    report = train_predictor(request, Tokens())  # type: ignore[arg-type]
     assert {file.suffix for file in tmp_path.iterdir()} <= {".json", ".txt", ".skops"}
     card = load_model(tmp_path).card
     assert (card.engine, card.languages) == ("tesseract", ("eng",))
@@ -321,7 +319,7 @@ def test_a_predictor_is_trained_saved_and_used(
 
 
 def test_another_late_interaction_model_is_refused(labels: Path, tmp_path: Path) -> None:
-    train(TrainRequest(labels, tmp_path, pooling="mean", compare=False), Tokens())  # type: ignore[arg-type]
+    train_predictor(TrainRequest(labels, tmp_path, pooling="mean", compare=False), Tokens())  # type: ignore[arg-type]
     with pytest.raises(ModelUnavailable, match="patches@1"):
         QualityPredictor(tmp_path, None)
     other = Tokens()
@@ -342,7 +340,7 @@ def test_features_are_measured_once(labels: Path) -> None:
 
 
 def test_altered_files_are_refused(labels: Path, tmp_path: Path) -> None:
-    train(TrainRequest(labels, tmp_path), None)
+    train_predictor(TrainRequest(labels, tmp_path), None)
     assert not QualityPredictor(tmp_path, None).needs_vectors
     with (tmp_path / "cer.txt").open("a") as file:
         file.write("\n")
@@ -357,7 +355,7 @@ def test_altered_files_are_refused(labels: Path, tmp_path: Path) -> None:
 
 def test_labels_are_needed(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="quire quality label"):
-        train(TrainRequest(tmp_path, tmp_path), None)
+        train_predictor(TrainRequest(tmp_path, tmp_path), None)
 
 
 def test_documents_stay_whole_in_folds() -> None:

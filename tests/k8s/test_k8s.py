@@ -25,7 +25,7 @@ from cluster.kubernetes.manifests import COPIED
 from cluster.kubernetes.pods import ingest_pods, service_pods
 from cluster.plan import IngestPlan, Plan, ReplicaMemory, Replicas, Role, ServingPlan, Storage
 from cluster.settings import GIB, Settings, load_settings
-from jobs.capacity.plan import run as plan
+from jobs.capacity.plan import plan_capacity
 from quire import app
 from serve.app import APP, emit_config, reserved_cpus
 from tests.support.kubernetes import (
@@ -114,7 +114,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]]:
 
 def plan_of(name: str) -> Plan:
     """The planner's cheapest."""
-    return plan(load_settings(), load_workload(None, **WORKLOADS[name])).plans[0]
+    return plan_capacity(load_settings(), load_workload(None, **WORKLOADS[name])).plans[0]
 
 
 @pytest.fixture(params=(*HAND_KEPT, *EMITTED, *PLANNED))

@@ -173,10 +173,10 @@ def test_a_width_that_nf4_cannot_do_is_refused() -> None:
 
 def test_registry_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="choose one of"):
-        registry.find("gpt-17")
+        registry.find_spec("gpt-17")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelUnavailable, match="bert"):
-        registry.find(str(tmp_path))
+        registry.find_spec(str(tmp_path))
 
 
 @pytest.mark.parametrize("missing", ["tokenizer.json", "model.safetensors", "chat_template.jinja"])
@@ -192,10 +192,10 @@ def test_incomplete_checkpoints_are_refused(
 
 
 def test_known_parameter_counts() -> None:
-    assert registry.find("qwen3-vl-embedding-2b").shape.parameters.total == 2_127_532_032
-    assert registry.find("qwen3-vl-embedding-8b").shape.parameters.total == 8_144_793_840
+    assert registry.find_spec("qwen3-vl-embedding-2b").shape.parameters.total == 2_127_532_032
+    assert registry.find_spec("qwen3-vl-embedding-8b").shape.parameters.total == 8_144_793_840
     tiny = Qwen3VLForConditionalGeneration.from_pretrained(TINY_FOLDER)
-    assert registry.find("quire-tiny").shape.parameters.total == tiny.num_parameters()
+    assert registry.find_spec("quire-tiny").shape.parameters.total == tiny.num_parameters()
 
 
 @given(st.lists(st.integers(1, 100), max_size=60))

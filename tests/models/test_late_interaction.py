@@ -169,12 +169,12 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
     from models.registry import TINY_FOLDER
 
     with pytest.raises(ModelUnavailable, match="no custom_text_proj"):
-        registry.find(str(TINY_FOLDER), "late-interaction")
+        registry.find_spec(str(TINY_FOLDER), "late-interaction")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelUnavailable, match="'bert'"):
-        registry.find(str(tmp_path), "late-interaction")
+        registry.find_spec(str(tmp_path), "late-interaction")
     with pytest.raises(ModelUnavailable, match="choose one of colpali"):
-        registry.find("colpali", "late-interaction")
+        registry.find_spec("colpali", "late-interaction")
 
 
 # Packing

@@ -140,9 +140,9 @@ def test_video_is_refused(reranker: Qwen3VLReranker) -> None:
 
 def test_an_embedder_is_no_reranker() -> None:
     with pytest.raises(ModelUnavailable, match="no reranker is called"):
-        registry.find("quire-tiny", "reranker")
+        registry.find_spec("quire-tiny", "reranker")
     with pytest.raises(ModelUnavailable, match="no embedder is called"):
-        registry.find("quire-tiny-reranker")
+        registry.find_spec("quire-tiny-reranker")
 
 
 def test_the_shipped_reranker_knows_which_page_answers() -> None:

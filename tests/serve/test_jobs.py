@@ -63,7 +63,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         done.append(request.paths)
         return a_report()
 
-    monkeypatch.setattr(serve.deployments.indexer, "run", run)
+    monkeypatch.setattr(serve.deployments.indexer, "run_ingest", run)
     return done
 
 
@@ -116,7 +116,7 @@ def test_a_job_runs_and_its_end_is_on_disk(
                 view.update(SimpleNamespace(**counts))
         return a_report(DocumentReport("/srv/data/a.pdf", "indexed", pages=3))
 
-    monkeypatch.setattr(serve.deployments.indexer, "run", run)
+    monkeypatch.setattr(serve.deployments.indexer, "run_ingest", run)
 
     async def work() -> Job:
         indexer, job_id = IndexerDeployment(settings), an_id()
@@ -129,7 +129,7 @@ def test_a_job_runs_and_its_end_is_on_disk(
     assert (job.status, job.progress["pages_done"]) == ("succeeded", 3)
     assert job.documents[0]["source"] == "a.pdf"
     assert asked[0].reindex and asked[0].metadata == {"year": 2026}
-    assert Journal(folder).find(job.job_id) == job
+    assert Journal(folder).find_job(job.job_id) == job
 
 
 def test_to_submit_twice_is_to_submit_once(settings: Settings, runs: list[Any]) -> None:
@@ -244,7 +244,7 @@ def test_a_full_disk_loses_no_job(
             raise OSError(28, "No space left on device")
         real_save(journal, job)
 
-    monkeypatch.setattr(serve.deployments.indexer, "run", run)
+    monkeypatch.setattr(serve.deployments.indexer, "run_ingest", run)
     monkeypatch.setattr(Journal, "save", save)
 
     async def work() -> None:
@@ -254,7 +254,7 @@ def test_a_full_disk_loses_no_job(
         for job_id in (first, second):
             job = await ended(indexer, job_id)
             assert job.status == "succeeded"
-            assert Journal(settings.data_dir / "jobs").find(job_id) == job
+            assert Journal(settings.data_dir / "jobs").find_job(job_id) == job
 
     asyncio.run(work())
     assert refused.is_set()
@@ -292,7 +292,7 @@ def test_two_replicas_run_a_job_once(settings: Settings, monkeypatch: pytest.Mon
         assert go.wait(5)
         return a_report()
 
-    monkeypatch.setattr(serve.deployments.indexer, "run", run)
+    monkeypatch.setattr(serve.deployments.indexer, "run_ingest", run)
 
     async def work() -> None:
         old, new = IndexerDeployment(settings), IndexerDeployment(settings)
@@ -330,7 +330,7 @@ async def work():
     await indexer.submit(sys.argv[2], JobRequest("ingest", "acme", ("1.pdf",)))
     await asyncio.sleep(60)
 
-serve.deployments.indexer.run = run
+serve.deployments.indexer.run_ingest = run
 asyncio.run(work())
 """
 
@@ -376,7 +376,7 @@ def test_a_tenant_sees_names_of_files_only(
         report: IngestReport = outcome
         return report
 
-    monkeypatch.setattr(serve.deployments.indexer, "run", run)
+    monkeypatch.setattr(serve.deployments.indexer, "run_ingest", run)
 
     async def work() -> list[Job]:
         indexer = IndexerDeployment(settings)

@@ -66,7 +66,9 @@ async def upload(request: Request, service: Serving, caller: Ingester) -> JobAcc
         files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
         if not files:
             raise InvalidInput("there is no file in the field `files`")
-        paths = [await service.keep(tenant, file.filename or "", file.file) for file in files]
+        paths = [
+            await service.keep_upload(tenant, file.filename or "", file.file) for file in files
+        ]
     asked = JobRequest("ingest", tenant, tuple(dict.fromkeys(paths)), tags, metadata)
     job = await service.submit(asked)
     return JobAccepted(job_id=job.job_id, status=job.status)

@@ -1,0 +1,84 @@
+"""The end of an ingest for people: counts, times, and what failed, grouped by reason."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.command_line import escape_text, printable, shorten_path, wide_console
+from jobs.ingest.report import DocumentReport, IngestReport
+
+MAX_FAILURES = 20
+
+
+class Problem(NamedTuple):
+    """One input, or one page of it, that is not indexed as it should be."""
+
+    state: str
+    reason: str
+    source: str
+    page: int | None
+    message: str
+
+
+def print_report(report: IngestReport) -> None:
+    """Print the counts of an ingest, where the time went, and at most 20 problems."""
+    console = wide_console()
+    console.print(_counts(report))
+    problems = [problem for document in report.documents for problem in _problems(document)]
+    if problems:
+        _print_problems(console, problems, report.file)
+
+
+def _counts(report: IngestReport) -> Table:
+    table = Table(title="Ingest", show_header=False)
+    for state in ("indexed", "unchanged", "skipped", "failed"):
+        table.add_row(state, f"{report.states.get(state, 0)} documents")
+    table.add_row("new pages", f"{report.new_pages} ({report.pages_per_s:.1f} pages/s)")
+    table.add_row("failed pages", str(report.failed_pages))
+    waiting = report.seconds - report.working_seconds
+    table.add_row(
+        "time", f"{report.seconds:.1f} s, of which {waiting:.1f} s to start Ray and the models"
+    )
+    spent = "  ".join(f"{stage} {s:.1f} s" for stage, s in report.stage_seconds.items())
+    table.add_row("time of all workers", spent)
+    for model, tokens in report.halved_batch_tokens.items():
+        table.add_row("out of memory", f"{model} went on with batches of {tokens:,} tokens")
+    table.add_row("collection", f"{report.collection}: {report.fingerprint}")
+    table.add_row("report", report.file)
+    return table
+
+
+def _problems(document: DocumentReport) -> Iterator[Problem]:
+    """What of a document is not indexed, or without its text."""
+    if document.state in ("skipped", "failed"):
+        yield Problem(document.state, document.reason, document.source, None, document.message)
+    if document.state == "indexed":
+        for page, failure in document.failed_pages.items():
+            reason, _, message = failure.partition(": ")
+            yield Problem("failed pages", reason, document.source, page, message)
+    for page, cause in document.pages_without_text.items():
+        yield Problem("without text", "ocr", document.source, page, cause)
+
+
+def _print_problems(console: Console, problems: list[Problem], report_file: str) -> None:
+    """Print each reason with its count, and a few of what it befell; MAX_FAILURES lines in all."""
+    groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
+    for problem in problems:
+        groups[problem.state, problem.reason].append(problem)
+    console.print("\n[bold]Not indexed, or not all of it[/]")
+    left = MAX_FAILURES
+    for number, ((state, reason), group) in enumerate(groups.items()):
+        console.print(f"{state}: [bold]{escape_text(reason)}[/] ({len(group):,})")
+        share = max(1, left // (len(groups) - number))  # the rest of the room, in equal parts
+        shown = group[: min(share, left)]
+        for problem in shown:
+            place = "" if problem.page is None else f", page {problem.page}"
+            room = max(24, console.width - 4 - len(place))
+            console.print(f"  {printable(shorten_path(problem.source, room))}{place}")
+            console.print(f"    {printable(problem.message)}", style="dim")
+        left -= len(shown)
+    if hidden := len(problems) - (MAX_FAILURES - left):
+        console.print(f"… and {hidden:,} more in the report: {printable(report_file)}")
