@@ -18,12 +18,11 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.reference import PlainEmbedder
 from cluster.capacity.formulas import page_flops
 from cluster.hardware import accelerators, kind_of
 from models.engine.budget import TokenBudget
@@ -50,55 +50,6 @@ SWEEP_BATCH_TOKENS = (4_096, 8_192, 16_384, 32_768)
 SWEEP_PIXELS = ((640, 832), (1024, 1024), (1024, 1344))
 SWEEP_PAGES = 64
 WORDS = ["torque", "gear", "invoice", "of", "the", "page", "figure", "請求書", "合計", "영수증"]
-
-
-class PlainTransformers:
-    """processor → Qwen3VLModel → last real token, as the documentation shows it."""
-
-    def __init__(self, model: str, precision: Any) -> None:
-        checkpoint = load_checkpoint(registry.find_spec(model), precision)
-        self.model, self.processor = checkpoint.model.eval(), checkpoint.processor
-        self.processor.tokenizer.padding_side = "right"
-
-    def encode(self, items: Sequence[MultimodalInput]) -> dict[str, torch.Tensor]:
-        """One padded batch on the device."""
-        inputs = self.processor(
-            text=[self._prompt(item) for item in items],
-            images=[Image.fromarray(np.asarray(image)) for item in items for image in item.images],
-            do_resize=False,
-            padding=True,
-            return_tensors="pt",
-        )
-        return dict(inputs.to(self.model.device))
-
-    @torch.inference_mode()
-    def embed(self, items: Sequence[MultimodalInput], batch_size: int) -> np.ndarray:
-        """float32[len(items), d], unit length."""
-        parts = []
-        for start in range(0, len(items), batch_size):
-            inputs = self.encode(items[start : start + batch_size])
-            states = self.model(**inputs, use_cache=False).last_hidden_state
-            last = inputs["attention_mask"].sum(1) - 1
-            pooled = states[torch.arange(len(last), device=states.device), last].float()
-            parts.append(torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy())
-        return np.concatenate(parts)
-
-    def padding_share(self, items: Sequence[MultimodalInput], batch_size: int) -> float:
-        """The share of tokens that are padding."""
-        starts = range(0, len(items), batch_size)
-        masks = [self.encode(items[s : s + batch_size])["attention_mask"] for s in starts]
-        real = sum(int(mask.sum()) for mask in masks)
-        return 1 - real / sum(int(mask.numel()) for mask in masks)
-
-    def _prompt(self, item: MultimodalInput) -> str:
-        content = [{"type": "image"}] * len(item.images) + [{"type": "text", "text": item.text}]
-        system = [{"type": "text", "text": "Represent the user's input."}]
-        prompt = self.processor.apply_chat_template(
-            [{"role": "system", "content": system}, {"role": "user", "content": content}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        return str(prompt)
 
 
 @dataclass(frozen=True)
@@ -149,15 +100,15 @@ def full_page(embedder: Qwen3VLEmbedder, seed: int) -> MultimodalInput:
 
 
 def compare(
-    embedder: Qwen3VLEmbedder, plain: PlainTransformers, items: list[MultimodalInput]
+    embedder: Qwen3VLEmbedder, plain: PlainEmbedder, items: list[MultimodalInput]
 ) -> list[Variant]:
     """Check that the vectors agree, then time the three ways in turn. Raises SystemExit."""
     variants = [
-        Variant("plain, one at a time", 0.0, lambda: plain.embed(items, 1)),
+        Variant("plain, one at a time", 0.0, lambda: plain.embed_padded(items, 1)),
         Variant(
             f"plain, padded batches of {PADDED_BATCH}",
             plain.padding_share(items, PADDED_BATCH),
-            lambda: plain.embed(items, PADDED_BATCH),
+            lambda: plain.embed_padded(items, PADDED_BATCH),
         ),
         Variant("ours, packed", 0.0, lambda: embedder.embed(items)),
     ]
@@ -240,7 +191,8 @@ def measure(model: str, items: int, console: Console) -> None:
         spec.max_pixels if spec.max_pixels < largest else SWEEP_PIXELS[0][0] * SWEEP_PIXELS[0][1]
     )
     inputs = mixed_pages(items, budget)
-    plain = PlainTransformers(model, embedder.fingerprint.precision)
+    checkpoint = load_checkpoint(registry.find_spec(model), embedder.fingerprint.precision)  # type: ignore[arg-type]
+    plain = PlainEmbedder(checkpoint.model, checkpoint.processor)
     variants = compare(embedder, plain, inputs)
     device = torch.cuda.get_device_name() if has_gpu else f"{torch.get_num_threads()} CPU threads"
     title = f"{items} mixed pages, {spec.name}, {embedder.fingerprint.precision}, {device}"

@@ -16,17 +16,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
+from benchmarks.reference import PlainReranker
 from benchmarks.store import page_text
 from models.engine.loading import checkpoint_folder
 from models.inputs import MultimodalInput
 from models.options import RerankerOptions
-from models.qwen3_vl.rerank_prompts import SYSTEM
 from models.qwen3_vl.reranker import Qwen3VLReranker, gather
 from models.registry import registry
 
@@ -43,44 +40,6 @@ class Variant:
     name: str
     score: Callable[[MultimodalInput, list[MultimodalInput]], np.ndarray]
     seconds: list[float] = field(default_factory=list)
-
-
-class OneAtATime:
-    """What transformers' documentation shows: one pair, whole model, whole head."""
-
-    def __init__(self, model: str, instruction: str) -> None:
-        spec = registry.find_spec(model, "reranker")
-        folder = checkpoint_folder(spec.checkpoint, spec.revision)
-        self._instruction = instruction
-        self._model = Qwen3VLForConditionalGeneration.from_pretrained(
-            folder, dtype=torch.float32
-        ).eval()
-        self._processor: Any = AutoProcessor.from_pretrained(folder)
-        self._answers = self._processor.tokenizer.convert_tokens_to_ids(["yes", "no"])
-
-    @torch.inference_mode()
-    def score(self, query: MultimodalInput, documents: list[MultimodalInput]) -> np.ndarray:
-        return np.array([self._pair(query, document) for document in documents], np.float32)
-
-    def _pair(self, query: MultimodalInput, document: MultimodalInput) -> float:
-        content = [{"type": "text", "text": f"<Instruct>: {self._instruction}"}]
-        for prefix, item in (("<Query>:", query), ("\n<Document>:", document)):
-            content.append({"type": "text", "text": prefix})
-            content += [{"type": "image"}] * len(item.images)
-            if item.text:
-                content.append({"type": "text", "text": item.text})
-        system = [{"type": "text", "text": SYSTEM}]
-        prompt = self._processor.apply_chat_template(
-            [{"role": "system", "content": system}, {"role": "user", "content": content}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        images = [Image.fromarray(np.asarray(each)) for each in (*query.images, *document.images)]
-        inputs = self._processor(
-            text=[prompt], images=images or None, do_resize=False, return_tensors="pt"
-        )
-        yes, no = self._model(**inputs, use_cache=False).logits[0, -1, self._answers]
-        return float(torch.sigmoid(yes - no))
 
 
 def requests() -> dict[str, tuple[MultimodalInput, list[MultimodalInput]]]:
@@ -150,9 +109,15 @@ def main() -> None:
         groups = ours.encoder.encode(query, documents, share=False)
         return gather(groups, ours.score_encoded(groups))
 
-    plain = OneAtATime(args.model, options.instruction)
+    spec = registry.find_spec(args.model, "reranker")
+    plain = PlainReranker(checkpoint_folder(spec.checkpoint, spec.revision), kept_logits=0)
+
+    def one_at_a_time(query: MultimodalInput, documents: list[MultimodalInput]) -> np.ndarray:
+        scores = [plain.score(query, document, options.instruction) for document in documents]
+        return np.array(scores, np.float32)
+
     variants = [
-        Variant("transformers, one pair at a time", plain.score),
+        Variant("transformers, one pair at a time", one_at_a_time),
         Variant(
             "ours, one pair at a time",
             lambda q, ds: np.concatenate([ours.score(q, [document]) for document in ds]),

@@ -7,46 +7,29 @@ from pathlib import Path
 import pymupdf
 import torch
 from PIL import Image
-from transformers import AutoProcessor, Qwen3VLModel
 
 from benchmarks.corpus import chunks, held_out_pdfs, keyword_query, tidy
+from benchmarks.reference import PlainEmbedder
 from benchmarks.screenshots import screenshot
+from models.inputs import MultimodalInput
 from models.retrieval.metrics import RankingMetrics
 
 PAGE_TEXT_CHARS = 3000
 SOURCE_DPI = 150
 
 
-class PlainEmbedder:
-    """One input at a time through the processor and `Qwen3VLModel`, in float32."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        self._processor = AutoProcessor.from_pretrained(checkpoint)
-        self._model = Qwen3VLModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
-
-    @torch.inference_mode()
-    def embed(self, text: str | None = None, image: Image.Image | None = None) -> torch.Tensor:
-        """(HIDDEN,) vector of length 1: the hidden state of the last token."""
-        content: list[dict[str, str]] = [] if image is None else [{"type": "image"}]
-        if text is not None:
-            content.append({"type": "text", "text": text})
-        messages = [
-            {"role": "system", "content": "Represent the user's input."},
-            {"role": "user", "content": content},
-        ]
-        prompt = self._processor.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        images = None if image is None else [image]
-        inputs = self._processor(text=[prompt], images=images, return_tensors="pt")
-        hidden = self._model(**inputs, use_cache=False).last_hidden_state[0, -1]
-        return torch.nn.functional.normalize(hidden, dim=-1)
+def embed(
+    embedder: PlainEmbedder, text: str | None = None, image: Image.Image | None = None
+) -> torch.Tensor:
+    """(HIDDEN,) vector of length 1: the hidden state of the last token."""
+    images = () if image is None else (image,)
+    return torch.from_numpy(embedder.embed(MultimodalInput(text=text or "", images=images)))
 
 
 def measure(checkpoint: Path, cache: Path, seed: int = 0) -> dict[str, dict[str, float]]:
     """Keyword queries over page and chunk rows, and screenshot queries, on the held-out manuals."""
     rng = random.Random(seed)
-    embedder = PlainEmbedder(checkpoint)
+    embedder = PlainEmbedder.from_folder(checkpoint, resize=True)
     rows: list[torch.Tensor] = []
     owners: list[int] = []
     words: list[torch.Tensor] = []
@@ -58,13 +41,13 @@ def measure(checkpoint: Path, cache: Path, seed: int = 0) -> dict[str, dict[str,
                 number = len(shots)
                 text = tidy(page.get_text())
                 picture = page.get_pixmap(dpi=SOURCE_DPI).pil_image().convert("RGB")
-                rows.append(embedder.embed(text[:PAGE_TEXT_CHARS], picture))
-                rows += [embedder.embed(chunk) for chunk in chunks(text)]
+                rows.append(embed(embedder, text[:PAGE_TEXT_CHARS], picture))
+                rows += [embed(embedder, chunk) for chunk in chunks(text)]
                 owners += [number] * (len(rows) - len(owners))
-                shots.append(embedder.embed(image=screenshot(picture, SOURCE_DPI, rng)))
+                shots.append(embed(embedder, image=screenshot(picture, SOURCE_DPI, rng)))
                 query = keyword_query(text, rng)
                 if query is not None:
-                    words.append(embedder.embed(query))
+                    words.append(embed(embedder, query))
                     word_gold.append(number)
     return {
         "keywords": _figures(words, word_gold, rows, owners),

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from benchmarks import corpus
+from benchmarks.reference import PlainEmbedder
 from benchmarks.screenshots import screenshot
 from recipes.tiny.command import CHECKPOINTS
-from recipes.tiny.quality import SOURCE_DPI, PlainEmbedder
+from recipes.tiny.quality import SOURCE_DPI, embed
 from recipes.tiny_reranker.candidates import EASTERN
 
 EMBEDDER = CHECKPOINTS / "quire-tiny"
@@ -62,10 +63,10 @@ def held_out_pages(cache: Path) -> Collection:
                 answers.append(number)
     path = cache / "held_out_dense.pt"
     if not path.exists():
-        embedder = PlainEmbedder(EMBEDDER)
+        embedder = PlainEmbedder.from_folder(EMBEDDER, resize=True)
         rows, owners = _rows(embedder, texts, images)
-        dense = _best(torch.stack([embedder.embed(query) for query in queries]), rows, owners)
-        seen = torch.stack([embedder.embed(image=shot) for shot in shots])
+        dense = _best(torch.stack([embed(embedder, query) for query in queries]), rows, owners)
+        seen = torch.stack([embed(embedder, image=shot) for shot in shots])
         shot_dense = _best(seen, rows, owners)
         torch.save((dense, shot_dense), path)
     dense, shot_dense = torch.load(path, weights_only=True)
@@ -76,7 +77,7 @@ def held_out_pages(cache: Path) -> Collection:
 
 def eastern_pages(cache: Path, rng: random.Random) -> list[Collection]:
     """Held-out Japanese and Korean help, each section with a stretch of its characters as query."""
-    embedder = PlainEmbedder(EMBEDDER)
+    embedder = PlainEmbedder.from_folder(EMBEDDER, resize=True)
     out = []
     for name, packages in EASTERN_HELP.items():
         corpus.fetch(cache, packages)
@@ -84,7 +85,7 @@ def eastern_pages(cache: Path, rng: random.Random) -> list[Collection]:
         texts = rng.sample(sections, min(SECTIONS, len(sections)))
         queries = [_span(text, rng) for text in texts]
         rows, owners = _rows(embedder, texts, [])
-        dense = _best(torch.stack([embedder.embed(query) for query in queries]), rows, owners)
+        dense = _best(torch.stack([embed(embedder, query) for query in queries]), rows, owners)
         # A run of Japanese or Korean has no spaces: pairs of characters stand for words.
         pairs = r"(?=(\w\w))"
         out.append(Collection(name, texts, queries, list(range(len(texts))), dense, pairs))
@@ -117,8 +118,8 @@ def _rows(
     rows, owners = [], []
     for number, text in enumerate(texts):
         image = images[number] if images else None
-        found = [embedder.embed(text[:PAGE_TEXT_CHARS], image)]
-        found += [embedder.embed(chunk) for chunk in corpus.chunks(text)]
+        found = [embed(embedder, text[:PAGE_TEXT_CHARS], image)]
+        found += [embed(embedder, chunk) for chunk in corpus.chunks(text)]
         rows += found
         owners += [number] * len(found)
     return torch.stack(rows), torch.tensor(owners)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
+from benchmarks.reference import PlainReranker
+from models.inputs import MultimodalInput
 from models.retrieval.metrics import RankingMetrics, possible_ranks
 from recipes.tiny.command import CHECKPOINTS
 from recipes.tiny_reranker.candidates import DOCUMENT_CHARS, Ints, bm25_weights
@@ -25,67 +25,7 @@ from recipes.tiny_reranker.heldout import Collection, eastern_pages, held_out_pa
 log = logging.getLogger(__name__)
 
 DEPTH = 20
-SYSTEM = (
-    "Judge whether the Document meets the requirements based on the Query and the Instruct "
-    'provided. Note that the answer can only be "yes" or "no".'
-)
 INSTRUCTION = "Given a search query, retrieve relevant candidates that answer the query."
-
-
-@dataclass(frozen=True)
-class Item:
-    """A query or a document: text, an image, or both."""
-
-    text: str = ""
-    image: Image.Image | None = None
-
-    def parts(self) -> list[dict[str, str]]:
-        """Its part of the prompt: the image first."""
-        shown = [] if self.image is None else [{"type": "image"}]
-        text = self.text if self.text or shown else "NULL"
-        return [*shown, *([{"type": "text", "text": text}] if text else [])]
-
-
-class PlainReranker:
-    """One pair at a time through the processor and `Qwen3VLModel`, in float32."""
-
-    def __init__(self, checkpoint: Path, dtype: torch.dtype = torch.float32) -> None:
-        self._processor = AutoProcessor.from_pretrained(checkpoint)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype).eval()
-        yes, no = self._processor.tokenizer.convert_tokens_to_ids(["yes", "no"])
-        self._model = model.model
-        self._direction = (model.lm_head.weight[yes] - model.lm_head.weight[no]).detach()
-
-    def prompt(self, query: Item, document: Item, instruction: str = INSTRUCTION) -> str:
-        """The conversation that Qwen3-VL-Reranker was trained on."""
-        content = [
-            {"type": "text", "text": f"<Instruct>: {instruction}"},
-            {"type": "text", "text": "<Query>:"},
-            *query.parts(),
-            {"type": "text", "text": "\n<Document>:"},
-            *document.parts(),
-        ]
-        messages = [
-            {"role": "system", "content": [{"type": "text", "text": SYSTEM}]},
-            {"role": "user", "content": content},
-        ]
-        return str(
-            self._processor.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-        )
-
-    @torch.inference_mode()
-    def score(self, query: Item, document: Item, instruction: str = INSTRUCTION) -> float:
-        """Logit of relevance; its sigmoid is the score."""
-        images = [item.image for item in (query, document) if item.image is not None]
-        inputs = self._processor(
-            text=[self.prompt(query, document, instruction)],
-            images=images or None,
-            return_tensors="pt",
-        )
-        hidden = self._model(**inputs, use_cache=False).last_hidden_state[0, -1]
-        return float(hidden @ self._direction)
 
 
 @dataclass(frozen=True)
@@ -93,9 +33,9 @@ class Task:
     """Queries, the page that answers each, and what a first search gave every page."""
 
     name: str
-    queries: Sequence[Item]
+    queries: Sequence[MultimodalInput]
     answers: Sequence[int]
-    documents: Sequence[Item]
+    documents: Sequence[MultimodalInput]
     scores: torch.Tensor
 
 
@@ -124,6 +64,11 @@ def figures(ranks: Sequence[range]) -> str:
     return f"{metrics.mrr:.3f} | {metrics.ndcg_5:.3f} | {metrics.recall_1:.3f}"
 
 
+def map_texts(texts: Sequence[str]) -> list[MultimodalInput]:
+    """Texts as inputs."""
+    return [MultimodalInput(text=text) for text in texts]
+
+
 def rerank(task: Task, reranker: PlainReranker, known: dict[tuple[int, int], float]) -> str:
     """A row of the table: the search alone and reranked; `known` keeps scores between searches."""
     before: list[range] = []
@@ -135,7 +80,7 @@ def rerank(task: Task, reranker: PlainReranker, known: dict[tuple[int, int], flo
         best = task.scores[number].topk(min(DEPTH, len(task.documents))).indices.tolist()
         for page in best:
             if (number, page) not in known:
-                known[number, page] = reranker.score(query, task.documents[page])
+                known[number, page] = reranker.logit(query, task.documents[page], INSTRUCTION)
         scores = torch.tensor([known[number, page] for page in best])
         before.append(ranks)
         after.append(
@@ -159,7 +104,7 @@ def keyword_tasks(pages: Collection, every: int) -> list[Task]:
     dense = pages.dense[chosen]
     lexical = words_bm25(queries, pages.texts, pages.pattern)
     searches = {"dense": dense, "BM25": lexical, "hybrid": fused(lexical, dense, 0.02)}
-    items, documents = [Item(query) for query in queries], [Item(text) for text in texts]
+    items, documents = map_texts(queries), map_texts(texts)
     return [
         Task(f"{pages.name}, {name}", items, answers, documents, scores)
         for name, scores in searches.items()
@@ -169,14 +114,14 @@ def keyword_tasks(pages: Collection, every: int) -> list[Task]:
 def screenshot_tasks(pages: Collection, every: int) -> list[Task]:
     """Screenshots alone, and with words of their page, over pages as image and text."""
     documents = [
-        Item(text[:DOCUMENT_CHARS], image)
+        MultimodalInput(text[:DOCUMENT_CHARS], (image,))
         for text, image in zip(pages.texts, pages.images, strict=True)
     ]
     numbers = list(range(0, len(pages.shots), every))
-    shots = [Item("", pages.shots[number]) for number in numbers]
+    shots = [MultimodalInput("", (pages.shots[number],)) for number in numbers]
     scores = pages.shot_dense[numbers]
     query_of = {answer: query for query, answer in zip(pages.queries, pages.answers, strict=True)}
-    both = [Item(query_of.get(n, ""), pages.shots[n]) for n in numbers]
+    both = [MultimodalInput(query_of.get(n, ""), (pages.shots[n],)) for n in numbers]
     return [
         Task(f"{pages.name}, screenshot", shots, numbers, documents, scores),
         Task(f"{pages.name}, screenshot and words", both, numbers, documents, scores),
@@ -195,7 +140,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th keyword query")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    reranker = PlainReranker(args.checkpoint)
+    reranker = PlainReranker(args.checkpoint, resize=True)
     english = held_out_pages(args.cache)
     eastern = eastern_pages(args.cache, random.Random(0))
     groups = [keyword_tasks(english, args.every)]

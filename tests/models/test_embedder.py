@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
 
+from benchmarks.reference import PlainEmbedder
 from cluster.capacity.shapes import Precision
 from cluster.errors import InvalidInput, ModelUnavailable
 from models.engine.budget import plan_batches
@@ -18,7 +19,6 @@ from models.options import EmbedderOptions
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
 from models.registry import TINY_FOLDER, registry
 from tests.support.checkpoints import picture, save_random_checkpoint
-from tests.support.plain import PlainEmbedder
 
 INSTRUCTION = "Find the page that answers the question."
 ITEMS = {
@@ -56,7 +56,7 @@ def embedder(folder: Path) -> Qwen3VLEmbedder:
 
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> dict[str, np.ndarray]:
-    plain = PlainEmbedder(str(folder))
+    plain = PlainEmbedder.from_folder(folder)
     return {name: plain.embed(item) for name, item in ITEMS.items()}
 
 
@@ -88,7 +88,7 @@ def test_small_batches_give_the_same_vectors(
 
 
 def test_mean_pooling_is_the_mean_of_every_state(folder: Path) -> None:
-    plain = PlainEmbedder(str(folder))
+    plain = PlainEmbedder.from_folder(folder)
     embedder = Qwen3VLEmbedder(EmbedderOptions(model=str(folder), precision="fp32", pooling="mean"))
     vectors = embedder.embed(list(ITEMS.values()))
     for vector, item in zip(vectors, ITEMS.values(), strict=True):

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.reference import PlainReranker
 from cluster.errors import InvalidInput, ModelUnavailable
 from models.inputs import MultimodalInput, Video
 from models.options import RerankerOptions
 from models.qwen3_vl.reranker import Qwen3VLReranker, gather, pack_groups
 from models.registry import TINY_RERANKER_FOLDER, registry
 from tests.support.checkpoints import picture, save_random_checkpoint
-from tests.support.plain import PlainReranker
 
 INSTRUCTION = RerankerOptions().instruction
 QUERIES = {
@@ -51,7 +51,7 @@ def reranker(folder: Path) -> Qwen3VLReranker:
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> PlainReranker:
-    return PlainReranker(str(folder))
+    return PlainReranker(folder)
 
 
 def neutral(item: MultimodalInput) -> MultimodalInput:
