@@ -52,7 +52,7 @@ ARROWS = {
         "ocr_quality": ("rendering",),
         "capacity": (),
         "hits": (),
-        "demo": ("ingest", "hits"),
+        "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),
         "evidence_pictures": (),
         "command": ("hits", "evidence_pictures", "export_vectors"),

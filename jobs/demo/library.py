@@ -10,12 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pymupdf
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from jobs.demo.layout import lay_out, parse, to_bytes
+from jobs.ocr_quality.degrade import Effect, degrade
 
 TEXTS = Path(__file__).parent / "texts"
 SCAN_DPI = 130
+# What an office scanner does to a page.
+SCANNER = [
+    Effect("shadow", 0.1),
+    Effect("skew", 0.25),
+    Effect("blur", 0.08),
+    Effect("noise", 0.06),
+]
 SCREENSHOT_DPI = 70
 POINTS_PER_INCH = 72
 
@@ -67,35 +75,22 @@ def _write_document(text: Path, folder: Path, seed: int) -> Path:
     layout, pages = parse(text.read_text(encoding="utf-8"))
     document = lay_out(layout, pages)
     if layout.scan:
-        document = _scanned(document, np.random.default_rng([seed, len(text.name)]))
+        document = _scanned(document, seed + len(text.name))
     path = folder / f"{text.stem}.pdf"
     path.write_bytes(to_bytes(document, "" if layout.scan else layout.title))
     return path
 
 
-def _scanned(source: pymupdf.Document, chance: np.random.Generator) -> pymupdf.Document:
+def _scanned(source: pymupdf.Document, seed: int) -> pymupdf.Document:
     """The pages as an office scanner gives them: pictures, grey, tilted, uneven, no text."""
     scans = pymupdf.open()
     for number in range(source.page_count):
         page = source[number]
         scan = scans.new_page(width=page.rect.width, height=page.rect.height)
-        picture = _worn(_picture_of(page, SCAN_DPI).convert("L"), chance)
+        gray = np.asarray(_picture_of(page, SCAN_DPI).convert("L"))
+        picture = Image.fromarray(degrade(gray, SCANNER, seed + number))
         scan.insert_image(scan.rect, stream=_jpeg(picture, quality=48).getvalue())
     return scans
-
-
-def _worn(picture: Image.Image, chance: np.random.Generator) -> Image.Image:
-    """A grey picture, tilted by up to 0.9°, blurred, with a shadow, grain and specks."""
-    tilt = float(chance.uniform(0.4, 0.9) * chance.choice([-1, 1]))
-    tilted = picture.rotate(tilt, Image.Resampling.BICUBIC, fillcolor=235)
-    gray = np.asarray(tilted.filter(ImageFilter.GaussianBlur(0.6)), np.float32)
-    height, width = gray.shape
-    shadow = np.linspace(0, 22, width, dtype=np.float32)[None, :]
-    grain = chance.normal(0, 5, gray.shape).astype(np.float32)
-    paper = gray * 0.9 + 14 - shadow + grain
-    rows, columns = chance.integers(0, height, 120), chance.integers(0, width, 120)
-    paper[rows, columns] = 60
-    return Image.fromarray(paper.clip(0, 255).astype(np.uint8))
 
 
 def _picture_of(page: pymupdf.Page, dpi: int) -> Image.Image:
