@@ -44,7 +44,7 @@ from models.registry import registry
 
 PADDED_BATCH = 8
 ROUNDS = 3
-LEAST_COSINE = {"fp32": 0.9999, "bf16": 0.99}
+MIN_COSINE = {"fp32": 0.9999, "bf16": 0.99}
 PAGE_SHAPES = ((210, 297), (297, 210), (216, 279), (160, 90), (80, 220), (148, 148))
 SWEEP_BATCH_TOKENS = (4_096, 8_192, 16_384, 32_768)
 SWEEP_PIXELS = ((640, 832), (1024, 1024), (1024, 1344))
@@ -113,7 +113,7 @@ def compare(
         Variant("ours, packed", 0.0, lambda: embedder.embed(items)),
     ]
     expected = variants[0].embed()
-    least = LEAST_COSINE[embedder.fingerprint.precision]
+    least = MIN_COSINE[embedder.fingerprint.precision]
     for variant in variants[1:]:
         cosine = float((expected * variant.embed()).sum(1).min())
         if cosine < least:

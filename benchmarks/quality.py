@@ -30,7 +30,7 @@ from models.options import LateInteractionOptions
 from models.protocols import LateInteraction
 
 COLUMNS = ("mae", "of_mean", "rmse", "spearman", "auroc", "calibration")
-LEAST_ROWS_OF_A_KIND = 30
+MIN_ROWS_OF_A_KIND = 30
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def _unseen_kinds(table: QualityTable) -> None:
     kinds = np.array([kind_of(source) for source in table.sources])
     for kind in sorted(set(kinds)):
         test = np.flatnonzero(kinds == kind)
-        if len(test) < LEAST_ROWS_OF_A_KIND:
+        if len(test) < MIN_ROWS_OF_A_KIND:
             continue
         train = np.flatnonzero(kinds != kind)
         rows: list[dict[str, Any]] = []

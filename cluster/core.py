@@ -9,6 +9,7 @@ Mode = Literal["hybrid", "dense", "text"]
 Scalar = str | int | float | bool
 Readings = dict[str, Scalar]  # what was read of a page beside its vector, by column
 DocumentStatus = Literal["indexing", "indexed", "failed", "skipped"]
+Verdict = Literal["ocr", "rescan", "manual"]  # what to do with a page, by its expected CER
 
 DOC_ID_CHARS = 32
 

@@ -5,13 +5,20 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from cluster.errors import InvalidInput
-from cluster.settings import LOOPBACK
 
-LEAST_PORT, MOST_PORT = 20_000, 32_000  # below those that systems hand out by themselves
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MIN_PORT, MAX_PORT = 20_000, 32_000  # below those that systems hand out by themselves
 PORTS = 100  # of one service: its proxy's pages and its replicas
+
+
+def read_variables(names: Iterable[str]) -> dict[str, str]:
+    """Variables QUIRE_NAME that are set, by `name` in lower case."""
+    present = (name for name in names if name in os.environ)
+    return {name.removeprefix("QUIRE_").lower(): os.environ[name] for name in present}
 
 
 def default_environment(**variables: str) -> None:
@@ -58,9 +65,9 @@ def prepare_serving() -> None:
 
 def _free_ports(count: int) -> int:
     """The first of so many ports that nobody uses; another one for every process that asks."""
-    blocks = (MOST_PORT - LEAST_PORT) // count
+    blocks = (MAX_PORT - MIN_PORT) // count
     for turn in range(blocks):
-        first = LEAST_PORT + count * ((os.getpid() + turn) % blocks)
+        first = MIN_PORT + count * ((os.getpid() + turn) % blocks)
         if all(_is_free(port) for port in range(first, first + count)):
             return first
     raise InvalidInput(f"no {count} TCP ports in a row are free on this machine")

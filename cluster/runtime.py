@@ -24,7 +24,7 @@ WAITING_STAGE_CPUS = 4
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 GPU_LABEL = "quire.dev/gpu"  # of a node of Ray: the kind of its GPUs
 OBJECT_STORE_SHARE = 0.15  # of the machine's memory, for a Ray of our own
-OBJECT_STORE_MOST_BYTES = 4 * 2**30
+OBJECT_STORE_MAX_BYTES = 4 * 2**30
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def _init(settings: Settings, extra_cpus: float) -> None:
         + settings.render_workers
         + WAITING_STAGE_CPUS
         + math.ceil(extra_cpus),
-        object_store_memory=min(memory, OBJECT_STORE_MOST_BYTES),
+        object_store_memory=min(memory, OBJECT_STORE_MAX_BYTES),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

@@ -23,12 +23,12 @@ from cluster.deployments import (
     Scaling,
     find_deployment,
 )
+from cluster.environment import LOOPBACK, read_variables
 from cluster.errors import InvalidInput
 from cluster.plan import load_plan
 
 MIB = 2**20
 GIB = 2**30
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def _scaling(deployment: str) -> Any:
@@ -36,8 +36,21 @@ def _scaling(deployment: str) -> Any:
     return find_deployment(deployment).default
 
 
+# Former names of settings, accepted in every source until 0.3 (CHANGELOG.md).
+FORMER_NAMES = {
+    "quality_read_cer": "quality_ocr_cer",
+    "quality_by_hand_cer": "quality_manual_cer",
+}
+
+
+def with_names_of_today(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings by name, former names replaced by those of today; the latter win."""
+    former = {FORMER_NAMES[name]: value for name, value in values.items() if name in FORMER_NAMES}
+    return former | {name: value for name, value in values.items() if name not in FORMER_NAMES}
+
+
 class Settings(BaseSettings):
-    """Every knob of Quire."""
+    """Every setting of Quire."""
 
     model_config = SettingsConfigDict(
         env_prefix="QUIRE_",
@@ -209,15 +222,15 @@ class Settings(BaseSettings):
     quality_model: str = Field(
         "", description="Folder of an OCR quality predictor; empty takes the one that is shipped."
     )
-    quality_read_cer: float = Field(
-        0.2, ge=0, le=1, description="Pages of at most this expected CER are left to OCR (read)."
+    quality_ocr_cer: float = Field(
+        0.2, ge=0, le=1, description="Pages of at most this expected CER are left to OCR (ocr)."
     )
-    quality_by_hand_cer: float = Field(
+    quality_manual_cer: float = Field(
         0.6,
         ge=0,
         le=1,
-        description="Pages above this expected CER are for people (by hand); those between the "
-        "two would gain by a better scan (rescan).",
+        description="Pages above this expected CER are for people to copy (manual); those between "
+        "the two would gain by a better scan (rescan).",
     )
 
     # The online service
@@ -287,11 +300,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = YamlConfigSettingsSource(settings_cls)
-        given = [source() for source in (init_settings, env_settings, file)]
-        plan = next((each["plan"] for each in given if "plan" in each), "")
-        planned = InitSettingsSource(settings_cls, _planned(plan))
-        return init_settings, env_settings, planned, file
+        def source(values: dict[str, Any]) -> InitSettingsSource:
+            return InitSettingsSource(settings_cls, with_names_of_today(values))
+
+        file = source(YamlConfigSettingsSource(settings_cls)())
+        former = source(read_variables(f"QUIRE_{name.upper()}" for name in FORMER_NAMES))
+        given = [each() for each in (init_settings, env_settings, file)]
+        plan = next((values["plan"] for values in given if "plan" in values), "")
+        planned = source(_planned(plan))
+        return init_settings, env_settings, former, planned, file
 
     @property
     def is_embedded(self) -> bool:
@@ -328,7 +345,8 @@ def load_settings(**flags: object) -> Settings:
     Raises InvalidInput that names each wrong setting.
     """
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+        given = {name: value for name, value in flags.items() if value is not None}
+        return Settings(**with_names_of_today(given))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}"
@@ -341,7 +359,7 @@ def _planned(plan: str) -> dict[str, Any]:
     """What the plan of this file sets; nothing for "". Raises InvalidInput."""
     if not plan:
         return {}
-    planned = load_plan(Path(plan)).settings
+    planned = with_names_of_today(load_plan(Path(plan)).settings)
     if unknown := list(_unknown(Settings, planned)):
         raise InvalidInput(
             f"the plan {plan} sets what is no setting: {', '.join(unknown)}; make it anew with "

@@ -55,13 +55,13 @@ class EncodedInput:
         return len(self.token_ids)
 
 
-MOST_IMAGE_PIXELS = 100_000_000  # of an encoded image, checked before it is decoded
+MAX_IMAGE_PIXELS = 100_000_000  # of an encoded image, checked before it is decoded
 
 
 def to_image(picture: Picture) -> Image.Image:
     """A picture as PIL has it, decoded where it is a file. Raises InvalidInput."""
     if isinstance(picture, bytes):
-        return decode_image(picture, max_pixels=MOST_IMAGE_PIXELS)
+        return decode_image(picture, max_pixels=MAX_IMAGE_PIXELS)
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
             raise InvalidInput(f"a page must be uint8[h, w, 3], not {picture.dtype}{picture.shape}")

@@ -26,7 +26,7 @@ TINY_COLQWEN3_FOLDER = Path(__file__).parent / "checkpoints" / "quire-tiny-colqw
 VISUAL_TOKEN_PX = FACTOR_PX * FACTOR_PX
 # 1024 visual tokens reach 52.3 of the 52.9 nDCG that 2000 reach on VisDoc (the authors' ablation),
 # for half of the arithmetic.
-MOST_PIXELS = 1024 * VISUAL_TOKEN_PX
+MAX_PIXELS = 1024 * VISUAL_TOKEN_PX
 SAMPLE_BYTES = 2**20
 # What a checkpoint of each kind is, by the model_type of its config.json.
 MODEL_TYPES: dict[Kind, tuple[str, ...]] = {
@@ -91,7 +91,7 @@ class Registry:
                 revision="9f2f7e710d6d81056aa5c0a4f04764fec6bb7bda",
                 dimension=2048,
                 shape=QWEN3_VL_2B,
-                max_pixels=MOST_PIXELS,
+                max_pixels=MAX_PIXELS,
                 note="the default on a GPU",
             ),
             ModelSpec(
@@ -100,7 +100,7 @@ class Registry:
                 revision="2c4565515e0f265c6511776e7193b22c0968ddc7",
                 dimension=4096,
                 shape=QWEN3_VL_8B,
-                max_pixels=MOST_PIXELS,
+                max_pixels=MAX_PIXELS,
                 note="best quality, three times the arithmetic",
             ),
             replace(
@@ -119,7 +119,7 @@ class Registry:
                 revision="4bd860ac4f15ad1897a214615cccc700f8f71818",
                 dimension=2048,
                 shape=QWEN3_VL_2B,
-                max_pixels=MOST_PIXELS,
+                max_pixels=MAX_PIXELS,
                 max_tokens=10_240,
                 note="reranks what the 2B found",
             ),
@@ -130,7 +130,7 @@ class Registry:
                 revision="b212dc8c91a8164aef1ea2de9c1a867611e75c04",
                 dimension=4096,
                 shape=QWEN3_VL_8B,
-                max_pixels=MOST_PIXELS,
+                max_pixels=MAX_PIXELS,
                 max_tokens=10_240,
                 note="best quality",
             ),
@@ -207,7 +207,7 @@ def local_spec(folder: Path, kind: Kind = "embedder") -> ModelSpec:
         revision=content_revision(folder),
         dimension=config["text_config"]["hidden_size"],
         shape=shape_of(config, projection),
-        max_pixels=min(_pixel_budget(folder), MOST_PIXELS),
+        max_pixels=min(_pixel_budget(folder), MAX_PIXELS),
         note="a local folder",
     )
     if kind != "late-interaction":
@@ -233,8 +233,8 @@ def _pixel_budget(folder: Path) -> int:
             size = declared.get("image_processor", declared).get("size", {})
             if "height" in size:
                 return int(size["height"] * size["width"])
-            return int(size.get("longest_edge", MOST_PIXELS))
-    return MOST_PIXELS
+            return int(size.get("longest_edge", MAX_PIXELS))
+    return MAX_PIXELS
 
 
 def _read_json(file: Path) -> dict[str, Any]:

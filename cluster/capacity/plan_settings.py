@@ -11,7 +11,7 @@ from cluster.settings import Settings
 ROUTERS = 2
 ROUTER_QPS = 50  # of one router (benchmarks/serving.py), with room
 MODEL_CPUS = 2  # that Ray reserves for a replica: host threads that decode and tokenise
-LEAST_TARGET = 0.1
+MIN_TARGET = 0.1
 LATE_BATCH_TOKENS = int(Settings.model_fields["late_interaction_batch_tokens"].default)
 
 
@@ -94,7 +94,7 @@ def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "min_replicas": replicas.count,
         "max_replicas": replicas.count,
-        "target_ongoing_requests": max(LEAST_TARGET, round(replicas.busy, 2)),
+        "target_ongoing_requests": max(MIN_TARGET, round(replicas.busy, 2)),
         "cpus": MODEL_CPUS,
         "gpus": replicas.gpu_share,
     }

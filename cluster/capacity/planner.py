@@ -25,7 +25,7 @@ from cluster.hardware import Accelerator
 from cluster.plan import IngestPlan, Plan, ServingPlan
 
 Found = TypeVar("Found")
-MOST_CARDS = 64  # of one kind, where no number is given
+MAX_CARDS = 64  # of one kind, where no number is given
 SLOTS = (1, 2, 3, 4)  # equal shares of one card
 
 
@@ -81,7 +81,7 @@ class Planner:
     def _cards(self) -> dict[str, tuple[Accelerator, int]]:
         """Kinds of cards, and how many of each may be used; all that can be rented by default."""
         given = self.workload.accelerators()
-        return {name: (card, count or MOST_CARDS) for name, (card, count) in given.items()}
+        return {name: (card, count or MAX_CARDS) for name, (card, count) in given.items()}
 
     def _choice(self, embedder: Candidate, precision: str) -> Choice | None:
         """Where the ingest and the service of one embedder could run; None where one cannot."""

@@ -38,7 +38,7 @@ INGEST_SETTINGS = (
 )
 DELETE = {"$patch": "delete", "apiVersion": "any", "kind": "Any", "metadata": {"name": "any"}}
 STANDALONE_BYTES = 64 * GIB  # of Milvus in one process; beyond it is a cluster
-LEAST_VOLUME_BYTES = 20 * GIB
+MIN_VOLUME_BYTES = 20 * GIB
 VOLUME_SIZE = "/spec/resources/requests/storage"
 ROOM = 1.5  # of a volume, for what a plan does not know: uploads, growth, compaction
 
@@ -258,7 +258,7 @@ def _volumes(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _volume(size_bytes: float) -> str:
-    return _gib(max(LEAST_VOLUME_BYTES, size_bytes * ROOM))
+    return _gib(max(MIN_VOLUME_BYTES, size_bytes * ROOM))
 
 
 def _gib(size_bytes: float) -> str:

@@ -20,7 +20,7 @@ Storage = Literal["fp16", "int8", "binary"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of the page's sides
 WHOLE_PAGE: Box = (0.0, 0.0, 1.0, 1.0)
 FORMAT = 1
-MOST_BYTES = 256 * 2**20  # of a file, unpacked
+MAX_BYTES = 256 * 2**20  # of a file, unpacked
 DTYPES: dict[str, Any] = {"fp16": np.float16, "int8": np.int8, "binary": np.uint8}
 # What damaged bytes may raise on their way through zip, npy and JSON.
 DAMAGE = (
@@ -151,8 +151,8 @@ def from_bytes(data: bytes) -> PackedVectors:
     """What `to_bytes` wrote. Raises InvalidInput where it is anything else."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
-            if sum(member.file_size for member in file.infolist()) > MOST_BYTES:
-                raise ValueError(f"more than {MOST_BYTES:,} bytes")
+            if sum(member.file_size for member in file.infolist()) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES:,} bytes")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             header: dict[str, Any] = json.loads(arrays["header"].tobytes())
             if header["format"] != FORMAT:

@@ -9,7 +9,7 @@ from cluster.pages.vectors import Box
 from cluster.text.snippets import matches
 
 UNITS = 10_000  # of a page's side: half a pixel of a large screen
-MOST_BYTES = 16 * 2**20  # of one page's words, before compression
+MAX_BYTES = 16 * 2**20  # of one page's words, before compression
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def to_bytes(words: list[PageWord]) -> bytes:
 def from_bytes(data: bytes) -> list[PageWord]:
     """What `to_bytes` wrote. Raises InvalidInput where it is anything else."""
     try:
-        rows = json.loads(zlib.decompressobj().decompress(data, MOST_BYTES))
+        rows = json.loads(zlib.decompressobj().decompress(data, MAX_BYTES))
         return [
             PageWord(
                 str(text), (int(left) / UNITS, int(top) / UNITS, int(x) / UNITS, int(y) / UNITS)

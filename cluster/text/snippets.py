@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from cluster.text.terms import runs, to_terms
 
-MOST_TERMS = 64  # of a query, or in a window
-MOST_PLACES = 32  # of one term in a text
+MAX_TERMS = 64  # of a query, or in a window
+MAX_PLACES = 32  # of one term in a text
 # Words that are on every page: to mark them would hide the others.
 COMMON_WORDS = frozenset(
     to_terms(
@@ -19,7 +19,7 @@ COMMON_WORDS = frozenset(
 def snippet(text: str, query: str, *, chars: int) -> str:
     """The window of at most `chars` characters with the most different query terms, one line."""
     line = " ".join(text.split())
-    places = sorted(_places(line.lower(), to_terms(query).split()[:MOST_TERMS]))
+    places = sorted(_places(line.lower(), to_terms(query).split()[:MAX_TERMS]))
     if len(line) <= chars or not places:
         return line[:chars]
     windows = _windows(places, chars)
@@ -42,7 +42,7 @@ def _places(text: str, terms: list[str]) -> Iterator[tuple[int, str]]:
     """Where the terms stand, each a limited number of times."""
     for term in dict.fromkeys(terms):
         place = text.find(term)
-        for _ in range(MOST_PLACES):
+        for _ in range(MAX_PLACES):
             if place < 0:
                 break
             yield place, term
@@ -54,7 +54,7 @@ def _windows(places: list[tuple[int, str]], chars: int) -> Iterator[_Window]:
     for number, (first, _) in enumerate(places):
         within = [
             (place + len(term), term)
-            for place, term in places[number : number + MOST_TERMS]
+            for place, term in places[number : number + MAX_TERMS]
             if place + len(term) <= first + chars
         ]
         if within:

@@ -34,7 +34,7 @@ from models.qwen3_vl.embedder import Qwen3VLEmbedder
 from models.registry import ModelSpec, registry
 
 ROUNDS = 3
-MOST_CPU_PAGES = 6
+MAX_CPU_PAGES = 6
 PAGE_RATIO = 297 / 210  # an upright A4 page
 
 
@@ -138,7 +138,7 @@ def _measure(
 ) -> Measurement:
     page = embedder.encode(_page(pixels))
     in_batch = budget // page.tokens
-    items = [page] * (pages or (2 * in_batch if torch.cuda.is_available() else MOST_CPU_PAGES))
+    items = [page] * (pages or (2 * in_batch if torch.cuda.is_available() else MAX_CPU_PAGES))
     embedder.budget = TokenBudget(embedder.spec.name, budget)
     embedder.embed_encoded(items)  # warms up
     base, peak = _allocated(), 0

@@ -15,8 +15,8 @@ from cluster.capacity.ranking import COMPUTED_ERROR
 from cluster.plan import MONTH_H, Plan, Replicas
 from cluster.settings import GIB
 
-MOST_PLANS = 8
-MOST_REASONS = 10
+MAX_PLANS = 8
+MAX_REASONS = 10
 PREFERRED = "bf16"
 Rows = list[tuple[str, ...]]
 PLAN_COLUMNS = (
@@ -70,7 +70,7 @@ def to_markdown(outcome: Outcome, *, chosen: Plan | None, whole: bool) -> str:
 def _tables(
     outcome: Outcome, chosen: Plan | None, whole: bool
 ) -> list[tuple[str, tuple[str, ...], Rows]]:
-    plans = outcome.plans if whole else outcome.plans[:MOST_PLANS]
+    plans = outcome.plans if whole else outcome.plans[:MAX_PLANS]
     tables = []
     if plans:
         rows = [plan_row(number, plan) for number, plan in enumerate(plans, 1)]
@@ -137,7 +137,7 @@ def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
 def _reasons(rejected: Sequence[Rejection], whole: bool) -> tuple[str, tuple[str, ...], Rows]:
     """All of them, or those of the preferred precision."""
     preferred = [each for each in rejected if each.precision == PREFERRED] or rejected
-    shown = rejected if whole else preferred[:MOST_REASONS]
+    shown = rejected if whole else preferred[:MAX_REASONS]
     left = len(rejected) - len(shown)
     title = "What does not do" + (f" ({left} more with --all)" if left else "")
     return title, REASON_COLUMNS, [reason_row(each) for each in shown]
@@ -217,7 +217,7 @@ def write_chart(outcome: Outcome, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    plans = outcome.plans[:MOST_PLANS]
+    plans = outcome.plans[:MAX_PLANS]
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
     _draw_plans(left, plans)
     _draw_memory(right, plans[0])

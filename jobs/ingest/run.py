@@ -47,7 +47,7 @@ from models.registry import registry
 
 EMBED_PAGES = 16  # pages in one call of an embedding worker
 WRITE_PAGES = 64
-MOST_CHECKERS = 4
+MAX_CHECKERS = 4
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
 
 
@@ -181,7 +181,7 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
     embedders = _embed_workers(settings)
     on_gpu = cluster_gpus() > 0
     embed_cpus = WAITING_CPUS if on_gpu else 1
-    checkers = max(1, min(MOST_CHECKERS, cluster_cpus() // 8))
+    checkers = max(1, min(MAX_CHECKERS, cluster_cpus() // 8))
     renderers = _render_workers(settings, checkers, embedders * embed_cpus)
     blocks = max(1, len(sources) // CHECK_DOCUMENTS)
     dataset = ray.data.from_items(

@@ -122,11 +122,15 @@ def train_quality(
 def predict_quality(
     files: Annotated[list[str], typer.Argument(help="PDFs, images, folders or globs.")],
     quality_model: Annotated[str | None, setting("quality_model")] = None,
-    quality_read_cer: Annotated[float | None, setting("quality_read_cer")] = None,
-    quality_by_hand_cer: Annotated[float | None, setting("quality_by_hand_cer")] = None,
+    quality_ocr_cer: Annotated[
+        float | None, setting("quality_ocr_cer", "--quality-read-cer")
+    ] = None,
+    quality_manual_cer: Annotated[
+        float | None, setting("quality_manual_cer", "--quality-by-hand-cer")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Foretell error rates of pages and what to do with them: read, rescan or by hand."""
+    """Predict error rates of pages and what to do with them: ocr, rescan or manual."""
     settings = load_settings(**settings_among(locals()))
     from jobs.ocr_quality.predict import predict_files
     from models.ocr_quality.predictor import open_predictor

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 Gray = np.ndarray  # float32[height, width], 0 black to 255 white
 WHITE = 255.0
-MOST_EFFECTS = 4
-LEAST_SIDE_PX = 64  # below this an image is not scaled down any further
+MAX_EFFECTS = 4
+MIN_SIDE_PX = 64  # below this an image is not scaled down any further
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Effect:
 def plan_effects(seed: int) -> list[Effect]:
     """One to four effects, drawn by a seed. Light damage is more frequent than heavy damage."""
     rng = np.random.default_rng(seed)
-    count = int(rng.choice([1, 2, 3, MOST_EFFECTS], p=[0.25, 0.35, 0.25, 0.15]))
+    count = int(rng.choice([1, 2, 3, MAX_EFFECTS], p=[0.25, 0.35, 0.25, 0.15]))
     weights = np.array([weight for weight, _ in EFFECTS.values()])
     chosen = rng.choice(list(EFFECTS), size=count, replace=False, p=weights / weights.sum())
     overall = (0.05 + 0.9 * rng.uniform() ** 1.5) / count**0.35  # together they add up
@@ -176,7 +176,7 @@ def fax(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
 def low_resolution(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
     """Sampled down to between 0.9 and 0.3 of its size."""
     height, width = image.shape
-    scale = max(0.92 - 0.62 * severity, LEAST_SIDE_PX / min(height, width))
+    scale = max(0.92 - 0.62 * severity, MIN_SIDE_PX / min(height, width))
     if scale >= 1:
         return image
     size = (round(width * scale), round(height * scale))

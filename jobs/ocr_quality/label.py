@@ -39,7 +39,7 @@ from models.ocr_quality.predictor import to_gray
 
 Batch = dict[str, Any]
 ROWS_PER_FILE = 100
-LEAST_TRUTH_CHARS = 20  # a page with less says little about an engine, and its CER jumps
+MIN_TRUTH_CHARS = 20  # a page with less says little about an engine, and its CER jumps
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class LabelDocument:
         if not labelled:
             raise UnreadableDocument(
                 "no_truth",
-                f"no page has {LEAST_TRUTH_CHARS} characters of truth: add a text layer, or a "
+                f"no page has {MIN_TRUTH_CHARS} characters of truth: add a text layer, or a "
                 f"transcript {Path(source).stem}.txt",
             )
 
@@ -148,7 +148,7 @@ class LabelDocument:
             return
         pixels = self.reader.read(source, page, pages=pages)
         truth = transcript.truth(page, pixels.text)
-        if len(comparable(truth)) < LEAST_TRUTH_CHARS:
+        if len(comparable(truth)) < MIN_TRUTH_CHARS:
             return
         gray = to_gray(pixels.rgb)
         for variant in variants:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cluster.core import Verdict
 from cluster.errors import InvalidInput, UnreadableDocument
 from cluster.settings import Settings
 from cluster.sources import list_sources
 from jobs.rendering.client import RenderLimits
 from jobs.rendering.pages import PageReader
-from models.ocr_quality.predictor import QualityPrediction, QualityPredictor, Verdict, verdict
+from models.ocr_quality.predictor import QualityPrediction, QualityPredictor, verdict
 
 
 @dataclass(frozen=True)

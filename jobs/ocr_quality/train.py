@@ -26,7 +26,7 @@ from jobs.ocr_quality.table import QualityTable, read_table
 from models.ocr_quality.files import QualityCard, Source, save_model, to_root
 from models.protocols import LateInteraction
 
-LEAST_ROWS, LEAST_DOCUMENTS = 40, 10
+MIN_ROWS, MIN_DOCUMENTS = 40, 10
 POOLINGS = ("mean", "max", "concat", "attention")
 SOURCES: tuple[Source, ...] = ("vectors", "hidden")
 
@@ -74,10 +74,10 @@ def train_predictor(request: TrainRequest, late_interaction: LateInteraction | N
 
 def _check_enough(table: QualityTable) -> None:
     documents = len(np.unique(table.documents))
-    if len(table) < LEAST_ROWS or documents < LEAST_DOCUMENTS:
+    if len(table) < MIN_ROWS or documents < MIN_DOCUMENTS:
         raise InvalidInput(
             f"there are labels of {len(table)} page variants of {documents} documents; at least "
-            f"{LEAST_ROWS} of {LEAST_DOCUMENTS} are needed: label more documents, or more variants"
+            f"{MIN_ROWS} of {MIN_DOCUMENTS} are needed: label more documents, or more variants"
         )
 
 

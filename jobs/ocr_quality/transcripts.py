@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cluster.errors import UnreadableDocument
 
-MOST_BYTES = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def _fields(file: Path) -> tuple[tuple[str, str], ...]:
 
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > MOST_BYTES:
-            raise UnreadableDocument("transcript", f"{file.name} is over {MOST_BYTES:,} bytes")
+        if file.stat().st_size > MAX_BYTES:
+            raise UnreadableDocument("transcript", f"{file.name} is over {MAX_BYTES:,} bytes")
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableDocument("transcript", f"{file.name} cannot be read: {error}") from error

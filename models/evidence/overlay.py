@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from models.evidence.regions import Evidence
 
-MOST_OPACITY = 0.55
+MAX_OPACITY = 0.55
 COLOUR = (255, 138, 0)
 OUTLINE = (196, 30, 58)
 
@@ -30,6 +30,6 @@ def overlay(jpeg: bytes, evidence: Evidence) -> bytes:
 
 
 def _tinted(page: Image.Image, heat: np.ndarray) -> Image.Image:
-    opacity = Image.fromarray((heat * 255 * MOST_OPACITY).astype(np.uint8))
+    opacity = Image.fromarray((heat * 255 * MAX_OPACITY).astype(np.uint8))
     mask = opacity.resize(page.size, Image.Resampling.BICUBIC)
     return Image.composite(Image.new("RGB", page.size, COLOUR), page, mask)

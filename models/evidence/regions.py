@@ -18,7 +18,7 @@ from cluster.pages.words import PageWord
 Method = Literal["words", "late-interaction", "embedder"]
 Seen = Literal[Method, "quality"]
 STANDS_OUT = 0.8  # of the strongest cell: what joins it in a region
-MOST_REGIONS = 5
+MAX_REGIONS = 5
 STRIP = (1, 5)  # rows and columns of cells in which the words of a phrase are looked for
 NEAR = 1.5  # of a line's height: how far apart words of one region may stand
 ALIKE = 1e-6  # a page whose cells differ by less is alike everywhere
@@ -131,7 +131,7 @@ def _regions(heat: np.ndarray) -> list[Region]:
             rows.stop / heat.shape[0],
         )
         found.append(Region(box, score))
-    return sorted(found, key=lambda region: -region.score)[:MOST_REGIONS]
+    return sorted(found, key=lambda region: -region.score)[:MAX_REGIONS]
 
 
 def _is_next(word: PageWord, other: PageWord) -> bool:

@@ -27,8 +27,8 @@ from models.options import LateInteractionOptions
 from models.qwen3_vl.prompts import neutralizer
 from models.registry import registry
 
-MOST_QUERY_CHARS = 2000  # of a question's words; what is beyond is not looked at
-LEAST_RATIO = 0.0055  # of a picture's sides: the processors refuse 1 : 200
+MAX_QUERY_CHARS = 2000  # of a question's words; what is beyond is not looked at
+MIN_RATIO = 0.0055  # of a picture's sides: the processors refuse 1 : 200
 QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
 QWEN3 = "qwen3_vl"
 ADAPTER_FILE = "adapter_config.json"
@@ -112,7 +112,7 @@ class ColPaliModel:
 
     def _plain(self, text: str) -> str:
         """Words in which no special token of the checkpoint stands, at most so many."""
-        return self._neutral(text)[:MOST_QUERY_CHARS]
+        return self._neutral(text)[:MAX_QUERY_CHARS]
 
     def _embed_parts(self, parts: Sequence[Image.Image], *, hidden: bool) -> list[PageVectors]:
         encoded = self._processor.process_images(list(parts))
@@ -208,7 +208,7 @@ def _on_base(adapter: Path, base: Path) -> Iterator[Path]:
 
 def _wide_enough(picture: Image.Image) -> Image.Image:
     """A picture on white paper, where it is too narrow for the processors."""
-    least = math.ceil(max(picture.size) * LEAST_RATIO)
+    least = math.ceil(max(picture.size) * MIN_RATIO)
     if min(picture.size) >= least:
         return picture
     paper = Image.new("RGB", (max(picture.width, least), max(picture.height, least)), "white")

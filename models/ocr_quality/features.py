@@ -16,16 +16,16 @@ from scipy import ndimage
 from cluster.errors import InvalidInput
 
 FEATURES_VERSION = 1  # of the definitions below; a predictor names the one it learnt from
-MOST_PIXELS = 4_500_000  # a larger image is reduced by a whole factor, and lengths multiplied
-LEAST_SIDE_PX = 16
+MAX_PIXELS = 4_500_000  # a larger image is reduced by a whole factor, and lengths multiplied
+MIN_SIDE_PX = 16
 BLOCK_PX = 32  # of local contrast
 PAPER_CELL_PX = 4  # the paper's brightness is found on so many times fewer rows and columns
 PAPER_REACH_CELLS = 11
-MOST_SKEW = np.arctan(0.14)  # 8 degrees
+MAX_SKEW = np.arctan(0.14)  # 8 degrees
 SKEW_POINTS = 12_000
 LETTER_PX = (4, 120)  # least and most height of a letter
 TOUCHING = 2.6  # a piece so many times wider than the typical letter is several that touch
-MOST_EVEN, LEVELS = 1.2, 127  # brightness against the paper's, and the steps it is split by
+MAX_EVEN, LEVELS = 1.2, 127  # brightness against the paper's, and the steps it is split by
 DARK_GROUND = 0.4  # of the paper's brightness
 EIGHT = np.ones((3, 3), bool)
 
@@ -50,13 +50,13 @@ def image_statistics(gray: np.ndarray) -> Values:
 
     Raises InvalidInput for anything else, or an image under 16 px.
     """
-    if gray.dtype != np.uint8 or gray.ndim != 2 or min(gray.shape) < LEAST_SIDE_PX:
+    if gray.dtype != np.uint8 or gray.ndim != 2 or min(gray.shape) < MIN_SIDE_PX:
         raise InvalidInput(
-            f"a page must be uint8[height, width] of {LEAST_SIDE_PX} px or more, not "
+            f"a page must be uint8[height, width] of {MIN_SIDE_PX} px or more, not "
             f"{gray.dtype}{gray.shape}"
         )
     shrink = 1
-    while gray.size > MOST_PIXELS * shrink**2:
+    while gray.size > MAX_PIXELS * shrink**2:
         shrink += 1
     small = np.asarray(Image.fromarray(gray).reduce(shrink)) if shrink > 1 else gray
     page = _split(small)
@@ -82,8 +82,8 @@ def _split(gray: np.ndarray) -> Split:
     level = np.maximum(level, max(12.0, DARK_GROUND * float(np.quantile(level, 0.95))))
     size = (gray.shape[1], gray.shape[0])
     paper = np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BILINEAR))
-    even = np.minimum(gray / paper, MOST_EVEN).astype(np.float32)
-    levels = (even * (LEVELS / MOST_EVEN)).astype(np.uint8)
+    even = np.minimum(gray / paper, MAX_EVEN).astype(np.float32)
+    levels = (even * (LEVELS / MAX_EVEN)).astype(np.uint8)
     threshold, _ = otsu(np.bincount(levels.ravel(), minlength=LEVELS + 1))
     counts = np.bincount(gray.ravel(), minlength=256)
     return Split(gray, even, levels <= threshold, level, counts, *otsu(counts))
@@ -340,7 +340,7 @@ def _lines(page: Split) -> Values:
         step = rows.size / SKEW_POINTS
         taken = (np.arange(SKEW_POINTS) * step).astype(int)
         rows, columns = rows[taken], columns[taken]
-    slopes = np.linspace(-np.tan(MOST_SKEW), np.tan(MOST_SKEW), 29)
+    slopes = np.linspace(-np.tan(MAX_SKEW), np.tan(MAX_SKEW), 29)
     coarse = [_profile(rows, columns, slope) for slope in slopes]
     best = slopes[int(np.argmax(coarse))]
     fine = np.linspace(best - 0.01, best + 0.01, 9)

@@ -20,7 +20,7 @@ from models.ocr_quality.features import FEATURES_VERSION
 
 FORMAT = 1
 MODEL_FILE = "model.json"
-MOST_FILE_BYTES = 64 * 2**20
+MAX_FILE_BYTES = 64 * 2**20
 TARGETS = ("cer", "wer", "cer_low", "cer_high")
 # What a support vector regression with scaled inputs consists of, beyond what skops trusts itself.
 SVR_TYPES = frozenset({"sklearn.pipeline.Pipeline", "sklearn.svm._classes.SVR"})
@@ -170,8 +170,8 @@ def _card(document: dict[str, Any], folder: Path) -> QualityCard:
 
 def _bytes(file: Path) -> bytes:
     try:
-        if file.stat().st_size > MOST_FILE_BYTES:
-            raise ModelUnavailable(f"{file} is over {MOST_FILE_BYTES:,} bytes")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise ModelUnavailable(f"{file} is over {MAX_FILE_BYTES:,} bytes")
         return file.read_bytes()
     except OSError as error:
         raise ModelUnavailable(f"{file} cannot be read: {error.strerror}") from error

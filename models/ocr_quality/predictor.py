@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from cluster.core import Verdict
 from cluster.errors import ModelUnavailable
 from cluster.settings import Settings
 from models.inputs import Picture, to_image
@@ -21,10 +22,8 @@ from models.registry import registry
 
 SHIPPED_FOLDER = Path(__file__).parents[1] / "checkpoints" / "ocr-quality"
 REGION_PX = 160  # about the side of a region in an attribution …
-MOST_REGIONS = 8  # … of which there are at most so many along each side
+MAX_REGIONS = 8  # … of which there are at most so many along each side
 EMBED_IMAGES = 8
-
-Verdict = Literal["read", "rescan", "by hand"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class QualityPredictor:
         """
         gray = to_gray(image)
         rows, columns = (
-            int(np.clip(round(side / REGION_PX), 2, MOST_REGIONS)) for side in gray.shape
+            int(np.clip(round(side / REGION_PX), 2, MAX_REGIONS)) for side in gray.shape
         )
         pages, pools = [gray], []
         (tokens,) = self._tokens([gray]) or [None]
@@ -168,12 +167,12 @@ class QualityPredictor:
 def verdict(cer: float, settings: Settings) -> Verdict:
     """What to do with a page of an expected CER.
 
-    "read": let the engine read it. "rescan": a better image would help, with more pixels, sharper,
-    straight, evenly lit. "by hand": so hard that people should copy what is on it.
+    "ocr": let the engine read it. "rescan": a better image would help, with more pixels, sharper,
+    straight, evenly lit. "manual": so hard that people should copy what is on it.
     """
-    if cer <= settings.quality_read_cer:
-        return "read"
-    return "rescan" if cer <= settings.quality_by_hand_cer else "by hand"
+    if cer <= settings.quality_ocr_cer:
+        return "ocr"
+    return "rescan" if cer <= settings.quality_manual_cer else "manual"
 
 
 def predictor_folder(settings: Settings) -> Path:

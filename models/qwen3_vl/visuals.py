@@ -7,7 +7,7 @@ from PIL import Image
 
 from cluster.errors import InvalidInput
 from models.images import FACTOR_PX, decode_image, to_grid
-from models.inputs import MOST_IMAGE_PIXELS, Picture, Video
+from models.inputs import MAX_IMAGE_PIXELS, Picture, Video
 
 TEXT_RESERVE_TOKENS = 256  # room kept for the template when many images share the input
 VIDEO_BUDGET_IMAGES = 10  # a video may cost as much as this many images (reference: 10 frames)
@@ -44,7 +44,7 @@ class VisualBudget:
                 f"too many images or frames for an input of {self.max_tokens} tokens: split it"
             )
         if isinstance(image, bytes):
-            image = decode_image(image, max_pixels=MOST_IMAGE_PIXELS)
+            image = decode_image(image, max_pixels=MAX_IMAGE_PIXELS)
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise InvalidInput(

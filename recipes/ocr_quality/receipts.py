@@ -8,7 +8,7 @@ from recipes.ocr_quality.sheet import FontShelf, Sheet, dot_matrix, font_at, sca
 from recipes.ocr_quality.words import address, code, company, date, digits, goods, money, phone
 
 Fields = dict[str, str]
-MOST_HEIGHT_PX = 6000
+MAX_HEIGHT_PX = 6000
 
 
 class Receipt:
@@ -28,7 +28,7 @@ class Receipt:
         self.upper = rng.random() < 0.65
         self.y = self.margin
         ink = rng.choice((rng.randint(0, 60), rng.randint(0, 60), rng.randint(60, 165)))
-        self.sheet = Sheet(round(self.width + 2 * self.margin), MOST_HEIGHT_PX, ink)
+        self.sheet = Sheet(round(self.width + 2 * self.margin), MAX_HEIGHT_PX, ink)
 
     def case(self, text: str) -> str:
         return text.upper() if self.upper else text
@@ -75,7 +75,7 @@ def receipt(fonts: FontShelf, rng: random.Random) -> tuple[Image.Image, str, Fie
     fields["total"] = total
     _foot(page)
     height = round(page.y + page.margin + page.size)
-    image = page.sheet.image.crop((0, 0, page.sheet.image.width, min(height, MOST_HEIGHT_PX)))
+    image = page.sheet.image.crop((0, 0, page.sheet.image.width, min(height, MAX_HEIGHT_PX)))
     if rng.random() < 0.3:
         image = dot_matrix(image, rng.choice((2, 3)) if page.size < 26 else rng.choice((3, 4)))
     image = _on_glass(image, rng)

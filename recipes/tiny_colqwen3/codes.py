@@ -20,7 +20,7 @@ from recipes.tiny_colqwen3.architecture import CODE_DIMS
 
 # By the number of letters; a token's own direction is under 0.
 _SHARES = {0: 0.6, 1: 0.3, 2: 1.0, 3: 0.8}
-_LEAST_INFLUENCE = 0.05
+_MIN_INFLUENCE = 0.05
 # Of tokens that no page holds: bytes, mostly.
 _UNSEEN_INFLUENCE = 0.5
 
@@ -63,7 +63,7 @@ def letter_codes(tokenizer: Tokenizer, pages: Iterable[np.ndarray], seed: int) -
 def _influence(tokenizer: Tokenizer, frequency: torch.Tensor, pages: int) -> torch.Tensor:
     idf = (pages / frequency.clamp(min=1)).log() / math.log(pages)
     idf = torch.where(frequency > 0, idf, torch.tensor(_UNSEEN_INFLUENCE))
-    idf = idf.clamp(min=_LEAST_INFLUENCE)
+    idf = idf.clamp(min=_MIN_INFLUENCE)
     for name in (*SPECIAL_TOKENS, *ROLE_TOKENS):
         idf[tokenizer.token_to_id(name)] = 0.0
     return idf

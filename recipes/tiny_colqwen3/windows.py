@@ -15,7 +15,7 @@ from recipes.tiny_colqwen3.boxes import Floats, Ints, TokenBoxes
 from recipes.tiny_colqwen3.letters import Letters
 from recipes.tiny_colqwen3.pages import PrintedPage, PrintedPages
 
-_LEAST_SHARE = 0.12
+_MIN_SHARE = 0.12
 # A cell that shows this share of a token shows enough of it.
 _FULL_SHARE = 0.5
 _WINDOWS_PER_PAGE = 4
@@ -104,7 +104,7 @@ def _shown(boxes: Floats, phase: Phase) -> tuple[np.ndarray, np.ndarray, Floats]
     inside = np.flatnonzero((across.sum(1) > 0) & (down.sum(1) > 0))
     shares = down[inside, :, None] * across[inside, None, :]
     shares = shares.reshape(len(inside), phase.rows * phase.columns)
-    token, cell = np.nonzero(shares > _LEAST_SHARE)
+    token, cell = np.nonzero(shares > _MIN_SHARE)
     return inside[token], cell, shares[token, cell]
 
 

@@ -159,7 +159,7 @@ def set_window(head: Head, number: int) -> None:
     head.key[_OUTSIDE, arch.ONE] = arch.SUM_KEY * _ONE
     head.rest(sum(logits) + tilt**2, sum(logits) + arch.SUM_KEY**2)
     start = matching.STARTS * math.exp(tilt * math.sqrt(head.gain) - sum(logits))
-    total = start + arch.window(number, matching.MOST_DISTANCE).sum().item()
+    total = start + arch.window(number, matching.MAX_DISTANCE).sum().item()
     head.carry((arch.HIT + number, arch.WINDOW + number, total / matching.POOL_SCALE))
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from recipes.tiny_reranker import architecture as arch
 from recipes.tiny_reranker.matches import Matches
 
-MOST_DISTANCE = 4096
+MAX_DISTANCE = 4096
 MATCH_UNITS = 24
 POOL_GAIN = 128.0
 POOL_SCALE = 40.0
@@ -53,7 +53,7 @@ class Matcher(nn.Module):
         self.gate = nn.Linear(FEATURES + 1, units, bias=False)
         self.up = nn.Linear(FEATURES + 1, units, bias=False)
         self.down = nn.Linear(units, 1, bias=False)
-        windows = [arch.window(n, MOST_DISTANCE) for n in range(len(arch.WINDOW_LOGITS))]
+        windows = [arch.window(n, MAX_DISTANCE) for n in range(len(arch.WINDOW_LOGITS))]
         self.windows: torch.Tensor
         self.register_buffer("windows", torch.stack(windows))
 
@@ -63,9 +63,9 @@ class Matcher(nn.Module):
         weights = self.weights[matches.tokens]
         ahead = matches.positions[:, :, None] - matches.positions[:, None, :]
         causal = (ahead >= 0) & there[:, :, None] & there[:, None, :]
-        far = ahead.clamp(0, MOST_DISTANCE - 1)
+        far = ahead.clamp(0, MAX_DISTANCE - 1)
         # Windows end at matches, and at the start behind the document, which is there without any.
-        end = (matches.lengths[:, None].long() + 1 - matches.positions).clamp(0, MOST_DISTANCE - 1)
+        end = (matches.lengths[:, None].long() + 1 - matches.positions).clamp(0, MAX_DISTANCE - 1)
         same = causal & (matches.tokens[:, :, None] == matches.tokens[:, None, :])
         near = self.windows[arch.NEAR_WINDOW][far]
         states = torch.stack(

@@ -9,7 +9,7 @@ import torch
 
 from recipes.tiny_reranker.candidates import Ints, Ranking
 
-MOST_MATCHES = 64
+MAX_MATCHES = 64
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def find(query: Ints, document: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]
     counts[order] = np.arange(len(tokens)) - np.repeat(starts, runs) + 1
     before = np.where(positions > 0, document[positions - 1], -1).astype(np.int64)
     pairs = np.isin((before << 20) + tokens, (query[:-1].astype(np.int64) << 20) + query[1:])
-    if len(positions) > MOST_MATCHES:
-        kept = np.sort(np.argsort(counts, kind="stable")[:MOST_MATCHES])
+    if len(positions) > MAX_MATCHES:
+        kept = np.sort(np.argsort(counts, kind="stable")[:MAX_MATCHES])
         positions, counts, pairs = positions[kept], counts[kept], pairs[kept]
     return positions, counts, pairs
 

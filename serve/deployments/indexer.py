@@ -53,7 +53,7 @@ def beside_the_service(settings: Settings) -> Settings:
 class IndexerDeployment:
     """Jobs by id; methods may be called at the same time.
 
-    Invariant: a job in memory is as its file is; there is none in memory without the lock.
+    Invariant: `_jobs` mirrors the journal's files, and is empty without its lock.
     """
 
     def __init__(self, settings: Settings) -> None:

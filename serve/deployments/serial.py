@@ -22,7 +22,7 @@ async def in_turn(
 
     def run() -> T:
         if time.monotonic() > deadline:
-            raise DeadlineExceeded("others were before you for too long: try again")
+            raise DeadlineExceeded("the request timed out in the queue: retry")
         return work(*args)
 
     return await asyncio.get_running_loop().run_in_executor(worker, run)

@@ -5,17 +5,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.core import Document, Filter, Hit, Page, Scalar
+from cluster.core import Document, Filter, Hit, Page, Scalar, Verdict
 from cluster.settings import Settings
 from models.evidence.regions import Evidence, Method, Region
-from models.ocr_quality.predictor import QualityPrediction, Verdict, verdict
+from models.ocr_quality.predictor import QualityPrediction, verdict
 from models.registry import Kind
 
 RETRY_S = "2"  # when to ask again a service that is not ready
-MOST_TEXT_CHARS = 32_768
-MOST_URL_CHARS = 800  # up to 12 bytes each in a URL; HAProxy refuses heads of requests over 15 KiB
-MOST_PAGES = 1000
-MOST_CANDIDATES = 200
+MAX_TEXT_CHARS = 32_768
+MAX_URL_CHARS = 800  # up to 12 bytes each in a URL; HAProxy refuses heads of requests over 15 KiB
+MAX_PAGES = 1000
+MAX_CANDIDATES = 200
 Tenant = Annotated[str, Field(max_length=256)]
 Tag = Annotated[str, Field(min_length=1, max_length=256)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -66,13 +66,13 @@ class SearchRequest(Body):
         },
     )
 
-    text: str = Field("", max_length=MOST_TEXT_CHARS)
+    text: str = Field("", max_length=MAX_TEXT_CHARS)
     image: str | None = Field(None, description="A data URL or base64 of PNG, JPEG, WebP or TIFF.")
     filters: Filters = Filters()
     mode: Literal["hybrid", "dense", "text"] | None = None
     rerank: Literal["auto", "none", "cross-encoder", "late-interaction"] | None = None
-    top_k: int | None = Field(None, ge=1, le=MOST_PAGES)
-    rerank_k: int | None = Field(None, ge=1, le=MOST_CANDIDATES)
+    top_k: int | None = Field(None, ge=1, le=MAX_PAGES)
+    rerank_k: int | None = Field(None, ge=1, le=MAX_CANDIDATES)
     sort: Literal["relevance", "easy-first", "hard-first"] | None = None
 
     def choices(self) -> dict[str, Any]:

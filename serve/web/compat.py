@@ -11,10 +11,10 @@ from models.inputs import MultimodalInput
 from models.registry import ModelSpec
 from serve.web.images import image_bytes
 
-MOST_INPUTS = 2048
-MOST_CHARS = 1_000_000
-MOST_LARGEST_IMAGES = 16  # so many images of the most pixels are a request's budget
-Text = Annotated[str, Field(max_length=MOST_CHARS)]
+MAX_INPUTS = 2048
+MAX_CHARS = 1_000_000
+MAX_LARGEST_IMAGES = 16  # so many images of the most pixels are a request's budget
+Text = Annotated[str, Field(max_length=MAX_CHARS)]
 ImageText = Annotated[str, Field(description="A data URL or base64; no URL is fetched.")]
 
 
@@ -106,7 +106,7 @@ def checked(items: list[MultimodalInput], settings: Settings) -> list[Multimodal
 
     Raises InvalidInput or TooLarge.
     """
-    most = MOST_LARGEST_IMAGES * settings.max_query_image_pixels
+    most = MAX_LARGEST_IMAGES * settings.max_query_image_pixels
     sizes = [
         image_size(image) for item in items for image in item.images if isinstance(image, bytes)
     ]

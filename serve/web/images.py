@@ -15,7 +15,7 @@ from cluster.settings import Settings
 from models.images import image_size
 
 _DATA_URL = re.compile(r"data:image/(png|jpeg|jpg|webp|tiff);base64,", re.IGNORECASE)
-LEAST_WIDTH_PX = 16
+MIN_WIDTH_PX = 16
 JPEG_QUALITY = 88
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
+from cluster.environment import LOOPBACK
 from cluster.errors import (
     Forbidden,
     InvalidInput,
@@ -18,7 +19,7 @@ from cluster.errors import (
     TooLarge,
 )
 from cluster.metrics import service_metrics
-from cluster.settings import LOOPBACK, Settings
+from cluster.settings import Settings
 from serve.auth.access import caller_of
 from serve.logs import log
 from serve.router import Router

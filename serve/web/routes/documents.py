@@ -26,7 +26,7 @@ from serve.web.bodies import (
 from serve.web.dependencies import Ingester, Searcher, Serving, is_form
 
 routes = APIRouter(prefix="/v1/documents", tags=["documents"])
-MOST_FILES = 100
+MAX_FILES = 100
 DocumentId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 UPLOAD_BODY = {
     "requestBody": {
@@ -58,7 +58,7 @@ async def upload(request: Request, service: Serving, caller: Ingester) -> JobAcc
     """Keep documents and index them in the background; the job tells how far it is."""
     if not is_form(request):
         raise InvalidInput("upload documents as multipart/form-data with a field `files`")
-    async with request.form(max_files=MOST_FILES, max_fields=8) as form:
+    async with request.form(max_files=MAX_FILES, max_fields=8) as form:
         tenant = caller.one_tenant(_text(form.get("tenant")) or None)
         tags = tuple(tag.strip() for tag in _text(form.get("tags")).split(",") if tag.strip())
         metadata = _metadata(_text(form.get("metadata")))

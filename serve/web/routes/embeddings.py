@@ -14,7 +14,7 @@ from models.inputs import MultimodalInput
 from serve.deployments.embedder import Embedded
 from serve.router import Router
 from serve.web.compat import (
-    MOST_INPUTS,
+    MAX_INPUTS,
     Foreign,
     ImageText,
     Message,
@@ -31,7 +31,7 @@ from serve.web.dependencies import Deadline, Searcher, Serving
 
 routes = APIRouter(tags=["embeddings"])
 CohereType = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
-Inputs = Annotated[list[Text | TextAndImage], Field(min_length=1, max_length=MOST_INPUTS)]
+Inputs = Annotated[list[Text | TextAndImage], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
 class EmbeddingsRequest(Foreign):
@@ -73,9 +73,9 @@ class CohereEmbedRequest(Foreign):
 
     model: str
     input_type: str | None = None
-    texts: list[Text] | None = Field(None, max_length=MOST_INPUTS)
-    images: list[ImageText] | None = Field(None, max_length=MOST_INPUTS)
-    inputs: list[CohereInput] | None = Field(None, max_length=MOST_INPUTS)
+    texts: list[Text] | None = Field(None, max_length=MAX_INPUTS)
+    images: list[ImageText] | None = Field(None, max_length=MAX_INPUTS)
+    inputs: list[CohereInput] | None = Field(None, max_length=MAX_INPUTS)
     embedding_types: list[CohereType] = Field(["float"], min_length=1, max_length=6)
     output_dimension: int | None = Field(None, ge=1, le=65_536)
 
@@ -155,8 +155,8 @@ def _cohere_inputs(asked: CohereEmbedRequest, service: Router) -> list[Multimoda
     items = [to_input(text, settings) for text in asked.texts or []]
     items += [to_input(TextAndImage(image=image), settings) for image in asked.images or []]
     items += [from_parts(each.content, settings) for each in asked.inputs or []]
-    if not 1 <= len(items) <= MOST_INPUTS:
-        raise InvalidInput(f"give 1 to {MOST_INPUTS} texts, images or inputs")
+    if not 1 <= len(items) <= MAX_INPUTS:
+        raise InvalidInput(f"give 1 to {MAX_INPUTS} texts, images or inputs")
     return checked(items, settings)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from models.evidence.finder import MethodAsked
 from serve.router import parse_page_id
-from serve.web.bodies import MOST_URL_CHARS, EvidenceBody, Tenant
+from serve.web.bodies import MAX_URL_CHARS, EvidenceBody, Tenant
 from serve.web.dependencies import Deadline, Searcher, Serving, drawn
 
 routes = APIRouter(tags=["search"])
@@ -22,7 +22,7 @@ async def evidence(
     caller: Searcher,
     deadline: Deadline,
     q: Annotated[
-        str, Query(min_length=1, max_length=MOST_URL_CHARS, description="What was asked for.")
+        str, Query(min_length=1, max_length=MAX_URL_CHARS, description="What was asked for.")
     ],
     tenant: Tenant | None = None,
     method: Annotated[

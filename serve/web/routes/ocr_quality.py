@@ -19,7 +19,7 @@ from serve.web.dependencies import Deadline, Searcher, Serving, drawn, first_pro
 from serve.web.images import checked_image, image_bytes
 
 routes = APIRouter(prefix="/v1", tags=["quality"])
-MOST_IMAGES = 16
+MAX_IMAGES = 16
 
 
 class QualityRequest(Body):
@@ -29,7 +29,7 @@ class QualityRequest(Body):
         extra="forbid", json_schema_extra={"examples": [{"images": ["data:image/png;base64,…"]}]}
     )
 
-    images: list[str] = Field(min_length=1, max_length=MOST_IMAGES)
+    images: list[str] = Field(min_length=1, max_length=MAX_IMAGES)
 
 
 QUALITY_BODY = {
@@ -90,7 +90,7 @@ async def page_quality(
 async def _images(request: Request, settings: Any) -> list[bytes]:
     """The pictures of a form or of a JSON body. Raises InvalidInput or TooLarge."""
     if is_form(request):
-        async with request.form(max_files=MOST_IMAGES, max_fields=4) as form:
+        async with request.form(max_files=MAX_IMAGES, max_fields=4) as form:
             files = [file for file in form.getlist("images") if isinstance(file, UploadFile)]
             if not files:
                 raise InvalidInput("there is no file in the field `images`")

@@ -14,8 +14,8 @@ from serve.web.compat import Foreign, Text, TextAndImage, check_model, checked, 
 from serve.web.dependencies import Deadline, Searcher, Serving
 
 routes = APIRouter(tags=["rerank"])
-MOST_DOCUMENTS = 1000
-Documents = Annotated[list[Text | TextAndImage], Field(min_length=1, max_length=MOST_DOCUMENTS)]
+MAX_DOCUMENTS = 1000
+Documents = Annotated[list[Text | TextAndImage], Field(min_length=1, max_length=MAX_DOCUMENTS)]
 
 
 class RerankRequest(Foreign):
@@ -47,7 +47,7 @@ class CohereRerankRequest(Foreign):
 
     model: str
     query: Text
-    documents: list[Text] = Field(min_length=1, max_length=MOST_DOCUMENTS)
+    documents: list[Text] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     top_n: int | None = Field(None, ge=1)
 
 

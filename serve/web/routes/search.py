@@ -15,7 +15,7 @@ from cluster.settings import Settings
 from cluster.text.snippets import matches, snippet
 from serve.router import parse_page_id
 from serve.web.bodies import (
-    MOST_URL_CHARS,
+    MAX_URL_CHARS,
     HitBody,
     PageBody,
     SearchRequest,
@@ -78,7 +78,7 @@ async def page(
     caller: Searcher,
     tenant: Tenant | None = None,
     q: Annotated[
-        str, Query(max_length=MOST_URL_CHARS, description="Words to mark in the text.")
+        str, Query(max_length=MAX_URL_CHARS, description="Words to mark in the text.")
     ] = "",
 ) -> PageBody:
     """A page's text, its place in its document, and its neighbours."""
