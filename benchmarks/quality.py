@@ -1,4 +1,4 @@
-"""How well the quality predictor foretells OCR: feature sets, unseen kinds of pages, held-out sets.
+"""How well the quality predictor predicts OCR: feature sets, unseen kinds of pages, held-out sets.
 
     python -m benchmarks.quality [LABELS] [--heldout LABELS …] [--statistics-only]
 
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cluster.settings import load_settings
-from jobs.ocr_quality.fit import Corrector, FeatureSet, figures
+from jobs.ocr_quality.fit import Corrector, FeatureSet, metrics
 from jobs.ocr_quality.table import QualityTable, read_table
 from jobs.ocr_quality.train import TrainRequest, base_models, compare, feature_sets, pooled
 from models.late_interaction.model import ColPaliModel
@@ -87,13 +87,15 @@ def _unseen_kinds(table: QualityTable) -> None:
             continue
         train = np.flatnonzero(kinds != kind)
         rows: list[dict[str, Any]] = []
-        true = table.labels["cer"][test]
+        y_true = table.labels["cer"][test]
         rows.append(
-            {"features": "the mean of the others", **figures(true, _mean(table, train, test))}
+            {"features": "the mean of the others", **metrics(y_true, _mean(table, train, test))}
         )
         for each in _few(feature_sets(table)):
-            said = to_rate(Corrector(base, pooled(table, each)).predict(train, test)).astype(float)
-            rows.append({"features": str(each), **figures(true, said)})
+            y_pred = to_rate(Corrector(base, pooled(table, each)).predict(train, test)).astype(
+                float
+            )
+            rows.append({"features": str(each), **metrics(y_true, y_pred)})
         _print(f"unseen kind: {kind} ({len(test)} page variants)", rows)
 
 
@@ -115,8 +117,8 @@ def _held_out(folder: Path, model: QualityModel, late: LateInteraction | None) -
     cer = table.labels["cer"]
     inside = float(np.mean((cer >= rates.cer_low) & (cer <= rates.cer_high)))
     rows: list[dict[str, Any]] = [
-        {"features": "as shipped", **figures(cer, rates.cer.astype(float))},
-        {"features": "its statistics alone", **figures(cer, alone.cer.astype(float))},
+        {"features": "as shipped", **metrics(cer, rates.cer.astype(float))},
+        {"features": "its statistics alone", **metrics(cer, alone.cer.astype(float))},
     ]
     _print(f"{folder}: {len(cer)} page variants, interval holds {inside:.0%}", rows)
 

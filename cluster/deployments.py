@@ -99,7 +99,7 @@ class DeploymentSpec:
         return self.default.min_replicas == 0
 
     def scaling(self, settings: "Settings") -> DeviceScaling:
-        """How it scales by these settings."""
+        """Return how it scales by these settings."""
         scaling: DeviceScaling = getattr(settings, self.settings_field, self.default)
         return scaling
 

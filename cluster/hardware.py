@@ -78,8 +78,8 @@ def this_cpu() -> Accelerator:
 
 def kind_of(device: str) -> str:
     """The kind of a device by the driver's name for it ("NVIDIA L4"); that name if unknown."""
-    found = (card.name for card in CARDS if re.search(card.pattern, device))
-    return next(found, device)
+    names = (card.name for card in CARDS if re.search(card.pattern, device))
+    return next(names, device)
 
 
 def detect_gpus() -> dict[str, int]:

@@ -41,7 +41,7 @@ class ReplicaMemory:
 
     @property
     def allocated(self) -> int:
-        """What the allocator may take: everything but the CUDA context."""
+        """Return what the allocator may take: everything but the CUDA context."""
         return self.weights + self.cache + self.activations + self.workspace + self.reserve
 
     @property
@@ -149,7 +149,7 @@ class Plan:
 
     @property
     def cost(self) -> float:
-        """Of the ingest, and of a month of serving."""
+        """Return the cost of the ingest and of a month of serving."""
         ingest = self.ingest.cost if self.ingest else 0.0
         return ingest + (self.serving.cost_per_hour * MONTH_H if self.serving else 0.0)
 
@@ -172,5 +172,5 @@ def load_plan(file: Path) -> Plan:
     except ValidationError as error:
         parts = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
         raise InvalidInput(
-            f"the plan {file} is broken ({parts}): make it anew with `quire plan`"
+            f"the plan {file} is broken ({parts}): make it again with `quire plan`"
         ) from error

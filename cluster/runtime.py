@@ -82,27 +82,27 @@ def _own_labels() -> dict[str, str]:
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
     """Ray's C++ side would abort this process on SIGTERM, and leave what it started behind."""
-    held = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     yield
-    if held is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, held)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Ray announces its log level on file descriptor 2; failures are exceptions all the same."""
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def is_running() -> bool:
-    """Whether this process is connected to a Ray."""
+    """True where this process is connected to a Ray."""
     return bool(ray.is_initialized())
 
 
@@ -118,11 +118,11 @@ def cluster_gpus() -> float:
 
 def require_gpus(share: float, kind: str, what: str) -> None:
     """Raise InvalidInput where this Ray has too few GPUs, of a kind if one is named."""
-    held = gpus_of(kind) if kind else cluster_gpus()
-    if held + 1e-6 < share:
+    gpus = gpus_of(kind) if kind else cluster_gpus()
+    if gpus + 1e-6 < share:
         raise InvalidInput(
             f"{what} needs {share:g} {kind or 'GPU'}{'s' if share > 1 else ''}, and this Ray has "
-            f"{held:g}{f' with the label {GPU_LABEL}={kind}' if kind else ''}: run it where they "
+            f"{gpus:g}{f' with the label {GPU_LABEL}={kind}' if kind else ''}: run it where they "
             "are, or plan for this machine (quire plan --gpus CPU)"
         )
 

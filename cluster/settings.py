@@ -318,8 +318,8 @@ class Settings(BaseSettings):
     @property
     def data_dir(self) -> Path:
         """The folder of everything that Quire keeps on this machine."""
-        kept = self.store if self.is_embedded else self.shared_folder or "quire-data"
-        return Path(kept).resolve()
+        folder = self.store if self.is_embedded else self.shared_folder or "quire-data"
+        return Path(folder).resolve()
 
     @property
     def uploads_url(self) -> str:
@@ -356,13 +356,13 @@ def load_settings(**flags: object) -> Settings:
 
 
 def _planned(plan: str) -> dict[str, Any]:
-    """What the plan of this file sets; nothing for "". Raises InvalidInput."""
+    """Read what the plan of this file sets; nothing for "". Raises InvalidInput."""
     if not plan:
         return {}
     planned = with_names_of_today(load_plan(Path(plan)).settings)
     if unknown := list(_unknown(Settings, planned)):
         raise InvalidInput(
-            f"the plan {plan} sets what is no setting: {', '.join(unknown)}; make it anew with "
+            f"the plan {plan} sets what is no setting: {', '.join(unknown)}; make it again with "
             "`quire plan`"
         )
     return planned

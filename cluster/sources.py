@@ -24,7 +24,7 @@ def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
     one for the suffixes that Quire reads. A file that is named is taken whatever its suffix.
     Raises NotFound for a path that matches nothing that exists.
     """
-    found: dict[str, None] = {}
+    sources: dict[str, None] = {}
     for path in paths:
         fs, root = fsspec.core.url_to_fs(path)
         matches = [root] if fs.exists(root) else fs.glob(root)  # a name may hold brackets
@@ -32,8 +32,8 @@ def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
             raise NotFound(f"there is nothing at {path}: name a file, a folder or a pattern")
         for match in sorted(matches):
             files = _files_below(fs, match, pattern) if fs.isdir(match) else [match]
-            found.update((fs.unstrip_protocol(file), None) for file in files)
-    return list(dict.fromkeys(absolute_source(source) for source in found))
+            sources.update((fs.unstrip_protocol(file), None) for file in files)
+    return list(dict.fromkeys(absolute_source(source) for source in sources))
 
 
 @contextmanager
@@ -61,10 +61,10 @@ def local_copy(source: str, most_bytes: int) -> Iterator[str]:
 
 
 def stamp_of(source: str) -> str:
-    """What changes when a source does: size and time, or the object store's own. Raises OSError."""
+    """Return what changes when a source does: size and time, or the store's own. Raises OSError."""
     if "://" not in source:
-        found = Path(source).stat()
-        return f"{found.st_size}:{found.st_mtime_ns}"
+        status = Path(source).stat()
+        return f"{status.st_size}:{status.st_mtime_ns}"
     fs, path = fsspec.core.url_to_fs(source)
     return str(fs.ukey(path))
 
@@ -77,7 +77,7 @@ def _files_below(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> li
 
 
 def absolute_source(source: str) -> str:
-    """How a source is stored: a local one as an absolute path, any other as its URL."""
+    """Return a source as it is stored: a local one as an absolute path, any other as its URL."""
     local = source.removeprefix("file://")
     # Path.absolute() would keep "..", and one file would be two sources.
     return source if "://" in local else os.path.abspath(local)  # noqa: PTH100

@@ -38,10 +38,10 @@ def draw_evidence(settings: Settings, hits: Sequence[Hit], text: str, folder: Pa
             jpeg = files.get(*key)
         except NotFound:  # kept pages may be cleared away
             continue
-        found = asyncio.run(finder.find_evidence("auto", text, key, jpeg))
+        evidence = asyncio.run(finder.find_evidence("auto", text, key, jpeg))
         stem = _UNSAFE.sub("_", Path(hit.source).stem)[:80]
-        path = folder / f"{rank:02d}-{stem}-page{hit.page}-{found.method}.png"
-        _write(path, overlay(jpeg, found))
+        path = folder / f"{rank:02d}-{stem}-page{hit.page}-{evidence.method}.png"
+        _write(path, overlay(jpeg, evidence))
         written.append(path)
     return written
 

@@ -34,19 +34,19 @@ def forget_documents(
     source = absolute_source(path) if path else None
     images = PageFiles(settings.page_images_url)
     with open_store(settings) as store:
-        found = store.documents(wanted, source=source)
-        return [forget_document(store, images, document) for document in found]
+        documents = store.documents(wanted, source=source)
+        return [forget_document(store, images, document) for document in documents]
 
 
 def forget_document(store: MilvusStore, images: PageFiles, document: Document) -> RemovedDocument:
     """Remove one document from the store and the page images."""
     rows = store.forget_pages(document)
-    kept = images.forget(document)
+    image_count = images.forget(document)
     rows += store.forget(document)  # the document, and pages that an ingest wrote meanwhile
     return RemovedDocument(
         doc_id=document.doc_id,
         source=document.source,
         tenant=document.tenant,
         rows=rows,
-        images=kept,
+        images=image_count,
     )

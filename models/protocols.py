@@ -73,7 +73,7 @@ class LateInteraction(Protocol):
         ...
 
     def query_tokens(self, text: str) -> list[str]:
-        """What each vector of a text stands for; "" where for nothing that was said."""
+        """Return the token that each vector of a text stands for; "" where it is of the prompt."""
         ...
 
 

@@ -75,7 +75,7 @@ class ModelSpec:
 
     @property
     def page_input(self) -> str:
-        """What a page's vector is made of, for the fingerprint."""
+        """Name what a page's vector is made of, for the fingerprint."""
         return f"image+text{self.page_chars}" if self.page_chars else "image"
 
 

@@ -63,10 +63,14 @@ def _check_gpus(settings: Settings) -> None:
 
 
 def _why(error: RuntimeError) -> str:
-    """What the deployments say; Ray Serve's own error only names them."""
-    found = serve.status().applications.get(APP)
-    said = [each.message for each in found.deployments.values() if each.message] if found else []
-    return " ".join([str(error), *(message.strip().splitlines()[-1] for message in said)])
+    """Gather what the deployments say; Ray Serve's own error only names them."""
+    application_status = serve.status().applications.get(APP)
+    messages = (
+        [each.message for each in application_status.deployments.values() if each.message]
+        if application_status
+        else []
+    )
+    return " ".join([str(error), *(message.strip().splitlines()[-1] for message in messages)])
 
 
 def _check_port(settings: Settings) -> None:

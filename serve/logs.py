@@ -8,7 +8,7 @@ log = logging.getLogger("ray.serve")
 
 
 def log_as_service() -> None:
-    """What other rooms log goes where Ray Serve writes; refused requests are no news."""
+    """Send what other rooms log where Ray Serve writes; refused requests are left out."""
     log.addFilter(_is_news)
     for room in ("cluster", "jobs", "models"):
         logging.getLogger(room).parent = log

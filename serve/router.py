@@ -109,7 +109,7 @@ class Router:
         Raises StoreUnavailable or FingerprintMismatch.
         """
         store = self._link.store()
-        if store is not self._checked:  # opened anew
+        if store is not self._checked:  # opened again
             store.check_fingerprint(self._fingerprint)
             self._checked = store
         return store
@@ -119,14 +119,14 @@ class Router:
 
         async def embed(item: MultimodalInput) -> np.ndarray:
             with self.trace.span("embed"):
-                found = await self._embedder.embed([item], _left(deadline))
-            vector: np.ndarray = found.vectors[0]
+                embedded = await self._embedder.embed([item], _left(deadline))
+            vector: np.ndarray = embedded.vectors[0]
             return vector
 
         async def score(question: MultimodalInput, pages: Sequence[MultimodalInput]) -> np.ndarray:
             with self.trace.span("rerank", candidates=len(pages)):
-                found = await self._reranker.score(question, pages, _left(deadline))
-            return found.scores
+                scored = await self._reranker.score(question, pages, _left(deadline))
+            return scored.scores
 
         async def match(question: MultimodalInput, hits: Sequence[Hit]) -> np.ndarray:
             pages = [PageKey.of(hit) for hit in hits]
@@ -140,10 +140,10 @@ class Router:
             match,
         )
         async with asyncio.timeout(_left(deadline)):
-            found = await self._watched(retriever.search(query, settings))
-        for stage, seconds in found.seconds.items():
+            result = await self._watched(retriever.search(query, settings))
+        for stage, seconds in result.seconds.items():
             service_metrics().stage_seconds.observe(seconds, {"stage": stage})
-        return found
+        return result
 
     async def embed(self, items: Sequence[MultimodalInput], deadline: float) -> Embedded:
         """Vectors of inputs. Raises InvalidInput, Overloaded and their like."""
@@ -185,7 +185,7 @@ class Router:
         text: str,
         deadline: float,
     ) -> tuple[Evidence, bytes]:
-        """Where the answer is on a page, and the page's JPEG. Raises NotFound and its like."""
+        """Find where the answer is on a page, and its JPEG. Raises NotFound and its like."""
         jpeg = await self.page_image(tenant, doc_id, number)
 
         async def late(text: str, page: PageKey) -> Evidence:
@@ -199,8 +199,10 @@ class Router:
         kind = vectors_kind(spec.name, spec.revision)
         finder = EvidenceFinder(self._images, kind, late, states)
         with self.trace.span("evidence", method=method):
-            found = await finder.find_evidence(method, text, PageKey(tenant, doc_id, number), jpeg)
-        return found, jpeg
+            evidence = await finder.find_evidence(
+                method, text, PageKey(tenant, doc_id, number), jpeg
+            )
+        return evidence, jpeg
 
     async def quality(self, images: Sequence[bytes], deadline: float) -> list[QualityPrediction]:
         """The errors that OCR would make. Raises InvalidInput, Overloaded and their like."""
@@ -213,8 +215,8 @@ class Router:
         """A page, what makes it hard to read, and its JPEG. Raises NotFound and its like."""
         page, _ = await self.page(tenant, doc_id, number)
         jpeg = await self.in_background(self._images.get, tenant, doc_id, number)
-        found = await self._quality.attribute(jpeg, _left(deadline))
-        return page, of_contributions(found.contribution), jpeg
+        attribution = await self._quality.attribute(jpeg, _left(deadline))
+        return page, of_contributions(attribution.contribution), jpeg
 
     async def documents(self, wanted: Any, status: Any) -> list[Document]:
         """Documents that pass, newest first."""
@@ -224,12 +226,12 @@ class Router:
 
     async def document(self, tenant: str, doc_id: str) -> Document:
         """A tenant's document. Raises NotFound."""
-        found = await self._watched(
+        document = await self._watched(
             asyncio.to_thread(lambda: self.store().document(tenant, doc_id))
         )
-        if found is None:
+        if document is None:
             raise NotFound(f"there is no document {doc_id}")
-        return found
+        return document
 
     async def forget(self, tenant: str, doc_id: str) -> RemovedDocument:
         """Remove a document: rows, page images and the uploaded file. Raises NotFound."""
@@ -253,15 +255,15 @@ class Router:
 
     async def job(self, tenant: str | None, job_id: str) -> Job:
         """A job of this tenant; None sees all. Raises NotFound."""
-        found: Job | None = await self._indexer.call("job", job_id, timeout_s=JOB_TIMEOUT_S)
-        return self._own(found, tenant, job_id)
+        job: Job | None = await self._indexer.call("job", job_id, timeout_s=JOB_TIMEOUT_S)
+        return self._own(job, tenant, job_id)
 
     async def next_version(self, tenant: str | None, job_id: str, seen: int, wait_s: float) -> Job:
         """The job once it is newer than version `seen`, or as it is after `wait_s`."""
-        found: Job | None = await self._indexer.call(
+        job: Job | None = await self._indexer.call(
             "next_version", job_id, seen, wait_s, timeout_s=wait_s + JOB_TIMEOUT_S
         )
-        return self._own(found, tenant, job_id)
+        return self._own(job, tenant, job_id)
 
     async def readiness(self) -> dict[str, str]:
         """Each part of the service: "ok", or what is wrong with it."""

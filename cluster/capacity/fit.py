@@ -51,7 +51,7 @@ class Fit:
 
     @property
     def flops_per_s(self) -> float:
-        """Of a whole card."""
+        """Return the speed of a whole card."""
         return self.card.tflops(self.precision) * 1e12 * self.efficiency
 
     def seconds(self, flops: float, slots: int = 1) -> float:

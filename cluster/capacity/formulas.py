@@ -147,7 +147,7 @@ def kv_bytes(shape: ModelShape, item_bytes: int = 2) -> int:
 
 
 def quantisation_bytes(shape: ModelShape, precision: str, batch_tokens: int) -> int:
-    """What bitsandbytes holds in mid-forward: int8's int32 products, nf4's one wide matrix."""
+    """Return what bitsandbytes holds in mid-forward: int8's int32 products, nf4's wide matrix."""
     if precision == "int8":
         return 4 * shape.text.mlp * batch_tokens
     if precision == "nf4":
@@ -233,6 +233,6 @@ def milvus_bytes(rows: int, dimension: int) -> tuple[int, int]:
 
 
 def page_file_bytes(vectors: int, dimension: int, stored: str) -> int:
-    """What is kept of a page: its image, its words, and multi-vectors unless `stored` is off."""
-    kept = 0.0 if stored == "off" else vectors * dimension * STORED_BYTES[stored]
-    return IMAGE_BYTES + WORDS_BYTES + int(kept)
+    """Return bytes kept of a page: image, words, and multi-vectors unless `stored` is off."""
+    vector_bytes = 0.0 if stored == "off" else vectors * dimension * STORED_BYTES[stored]
+    return IMAGE_BYTES + WORDS_BYTES + int(vector_bytes)

@@ -29,7 +29,7 @@ class IngestCapacity:
     cards: tuple[tuple[Fit, int], ...]
 
     def plans(self) -> Iterator[IngestPlan]:
-        """What is worth a look: on each kind the fewest cards, enough of them, and the most."""
+        """Yield plans worth comparing: of each kind the fewest cards, enough of them, the most."""
         for fit, most in self.cards:
             for count in sorted({1, self._enough(fit, most), self._affordable(fit, most), most}):
                 yield self.plan([(fit, count)])
@@ -96,5 +96,5 @@ class IngestCapacity:
 
 
 def _scaled(count: int) -> float:
-    """What so many cards do as a multiple of one: SCALING is lost with each doubling."""
+    """Return the speed of so many cards as a multiple of one: each doubling loses SCALING."""
     return float(count * SCALING ** math.log2(count))

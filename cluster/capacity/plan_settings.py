@@ -24,14 +24,14 @@ def settings_of(
     serving: ServingPlan | None,
 ) -> dict[str, Any]:
     """Settings by name; nested ones hold only what is planned."""
-    found: dict[str, Any] = {"model": embedder.name, "precision": precision}
+    settings: dict[str, Any] = {"model": embedder.name, "precision": precision}
     if precision in ("int8", "nf4"):
-        found["quantize_vision"] = False
+        settings["quantize_vision"] = False
     for name in ("max_pixels", "dimensions"):
         if value := getattr(workload, name):
-            found[name] = value
+            settings[name] = value
     if late is not None:
-        found |= {
+        settings |= {
             "multi_vectors": workload.multi_vectors,
             "late_interaction": late.name,
             "late_interaction_batch_tokens": LATE_BATCH_TOKENS,
@@ -39,51 +39,54 @@ def settings_of(
             "token_pooling": 1,
         }
     if workload.quality == "on":
-        found["quality"] = "on"
+        settings["quality"] = "on"
     is_mixed = len(workload.gpus) != 1  # the pool: replicas could land on what is not meant
     if ingest:
-        found |= _of_ingest(ingest, is_mixed)
+        settings |= _of_ingest(ingest, is_mixed)
     if serving:
-        found |= _of_serving(serving, workload, is_mixed)
-    return found
+        settings |= _of_serving(serving, workload, is_mixed)
+    return settings
 
 
 def _of_ingest(ingest: IngestPlan, is_mixed: bool) -> dict[str, Any]:
     workers = ingest.workers
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         # One job has one budget: that of the smallest card.
         "batch_tokens": min(each.batch_tokens for each in workers),
         "workers": sum(each.count for each in workers),
         "render_workers": ingest.render_cpus,
     }
     if ingest.gpus:
-        found["gpus_per_worker"] = max(each.gpu_share for each in workers)
-        found["gpu_memory_fraction"] = min(each.memory_fraction for each in workers)
+        settings["gpus_per_worker"] = max(each.gpu_share for each in workers)
+        settings["gpu_memory_fraction"] = min(each.memory_fraction for each in workers)
     if is_mixed and len(ingest.gpus) == 1:
-        found["gpu_kind"] = next(iter(ingest.gpus))
-    return found
+        settings["gpu_kind"] = next(iter(ingest.gpus))
+    return settings
 
 
 def _of_serving(serving: ServingPlan, workload: Workload, is_mixed: bool) -> dict[str, Any]:
     # What is not planned is asleep, and takes no GPU when it is woken.
-    found: dict[str, Any] = {"rerank": "none", "reranker_replicas": {"min_replicas": 0, "gpus": 0}}
+    settings: dict[str, Any] = {
+        "rerank": "none",
+        "reranker_replicas": {"min_replicas": 0, "gpus": 0},
+    }
     if serving.gpus:  # two, so that one may go
         most = max(ROUTERS, math.ceil(serving.qps / ROUTER_QPS))
-        found["router"] = {"min_replicas": ROUTERS, "max_replicas": most}
+        settings["router"] = {"min_replicas": ROUTERS, "max_replicas": most}
     for each in serving.replicas:
         deployment = deployment_of(each.role)
         if deployment is None:
             continue  # room is kept: an indexer takes a share like the embedder's
-        found[deployment.settings_field] = _scaling(each, is_mixed)
+        settings[deployment.settings_field] = _scaling(each, is_mixed)
         if each.role == "reranker":
-            found |= {
+            settings |= {
                 "rerank": "cross-encoder",
                 "reranker": each.model,
                 "rerank_precision": each.precision,
                 "rerank_batch_tokens": each.batch_tokens,
                 "rerank_k": workload.rerank_k,
             }
-    return found
+    return settings
 
 
 def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
 
     Whoever lowers `min_replicas` finds the autoscaler's aim set to the planned load.
     """
-    found: dict[str, Any] = {
+    scaling: dict[str, Any] = {
         "min_replicas": replicas.count,
         "max_replicas": replicas.count,
         "target_ongoing_requests": max(MIN_TARGET, round(replicas.busy, 2)),
@@ -99,9 +102,9 @@ def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
         "gpus": replicas.gpu_share,
     }
     if replicas.role != "late-interaction":
-        found["batch_tokens"] = replicas.batch_tokens
+        scaling["batch_tokens"] = replicas.batch_tokens
     if replicas.gpu:
-        found["memory_fraction"] = replicas.memory_fraction
+        scaling["memory_fraction"] = replicas.memory_fraction
         if is_mixed:
-            found["gpu_kind"] = replicas.gpu
-    return found
+            scaling["gpu_kind"] = replicas.gpu
+    return scaling

@@ -84,7 +84,7 @@ class Planner:
         return {name: (card, count or MAX_CARDS) for name, (card, count) in given.items()}
 
     def _choice(self, embedder: Candidate, precision: str) -> Choice | None:
-        """Where the ingest and the service of one embedder could run; None where one cannot."""
+        """Find where ingest and service of one embedder could run; None where one cannot."""
         ingests, servings = [], []
         if self.workload.pages and not (ingests := self._ingests(embedder, precision)):
             return None
@@ -106,7 +106,7 @@ class Planner:
         return list(IngestCapacity(self.workload, tuple(fits)).plans())
 
     def _worker(self, embedder: Candidate, precision: str, card: Accelerator) -> Fit | None:
-        """One process of an ingest: the embedder, and the model of multi-vectors where wanted."""
+        """Fit one process of an ingest: the embedder, and the multi-vectors' model where wanted."""
         beside = self._beside(card)
         if isinstance(beside, Rejection):
             return self._kept(beside)
@@ -176,8 +176,8 @@ class Planner:
             wanted.append((self.models.late, _wide(self._cards[name][0]), 1 - split))
         if self.workload.uploads == "on" and not self._cards[name][0].is_cpu:
             wanted.append((replace(embedder, role="indexer"), precision, 1.0))
-        found = [self._station(model, each, name, slots, share) for model, each, share in wanted]
-        return [] if None in found else [each for each in found if each is not None]
+        stations = [self._station(model, each, name, slots, share) for model, each, share in wanted]
+        return [] if None in stations else [each for each in stations if each is not None]
 
     @cached_property
     def _reranks(self) -> bool:
@@ -194,13 +194,13 @@ class Planner:
         generator = self.models.generator
         if generator is None:
             return []
-        found = [
+        stations = [
             each
             for name, slots in product(self._cards, SLOTS)
             for precision in self._precisions(generator)
             if (each := self._station(generator, precision, name, slots, math.inf)) is not None
         ]
-        return [min(found, key=lambda each: each.cost_per_hour)] if found else None
+        return [min(stations, key=lambda each: each.cost_per_hour)] if stations else None
 
     @cached_property
     def _second_stations(self) -> dict[float, dict[tuple[str, int], Station]]:
@@ -228,7 +228,7 @@ class Planner:
         beside = self._beside(card) if candidate.role == "indexer" else None
         if isinstance(beside, Rejection):
             return self._kept(beside)
-        found = fit(
+        fitted = fit(
             candidate,
             precision,
             card,
@@ -240,16 +240,16 @@ class Planner:
         )
         within_s = (self.workload.p95 - SEARCH_S) * share
         made = (
-            station(self.workload, found, slots, most, within_s)
-            if isinstance(found, Fit)
-            else found
+            station(self.workload, fitted, slots, most, within_s)
+            if isinstance(fitted, Fit)
+            else fitted
         )
         if isinstance(made, Rejection) and slots > 1:
             return None  # a whole card may do; where it does not, that is the reason to tell
         return self._kept(made)
 
     def _kept(self, found: Found | Rejection) -> Found | None:
-        """What was found; a rejection is noted."""
+        """Return what fits; note a rejection and return None."""
         if isinstance(found, Rejection):
             self._rejected[found.model, found.precision, found.gpu] = found
             return None

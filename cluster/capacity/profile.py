@@ -39,7 +39,7 @@ class Profile:
     measurements: tuple[Measurement, ...] = ()
 
     def find(self, gpu: str, model: str, precision: str) -> list[Measurement]:
-        """What was measured of this model on such a card."""
+        """Return the measurements of this model on such a card."""
         wanted = (gpu, model, precision)
         return [
             each for each in self.measurements if (each.gpu, each.model, each.precision) == wanted
@@ -47,16 +47,16 @@ class Profile:
 
     def efficiency(self, gpu: str, model: str, precision: str, pixels: int) -> float | None:
         """Share of the peak at the measured page size that is nearest; its best batch budget."""
-        found = self.find(gpu, model, precision)
-        if not found:
+        measurements = self.find(gpu, model, precision)
+        if not measurements:
             return None
-        nearest = min(found, key=lambda each: abs(math.log(each.pixels / pixels))).pixels
-        return max(each.efficiency for each in found if each.pixels == nearest)
+        nearest = min(measurements, key=lambda each: abs(math.log(each.pixels / pixels))).pixels
+        return max(each.efficiency for each in measurements if each.pixels == nearest)
 
     def memory_ratio(self, gpu: str, model: str, precision: str) -> float:
         """Measured activations to computed ones, the largest of the grid; 1 where unknown."""
-        found = [each.memory_ratio for each in self.find(gpu, model, precision)]
-        return max(found, default=0.0) or 1.0
+        ratios = [each.memory_ratio for each in self.find(gpu, model, precision)]
+        return max(ratios, default=0.0) or 1.0
 
     def with_new(self, new: tuple[Measurement, ...]) -> "Profile":
         """These and new ones, which take the place of older ones of the same point."""
@@ -77,9 +77,9 @@ def load_profile(file: Path) -> Profile:
     if not file.exists():
         return Profile()
     try:
-        found = TypeAdapter(tuple[Measurement, ...]).validate_json(file.read_bytes())
+        measurements = TypeAdapter(tuple[Measurement, ...]).validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise InvalidInput(
             f"the profile {file} is broken: delete it and run `quire calibrate` again"
         ) from error
-    return Profile(found)
+    return Profile(measurements)

@@ -57,11 +57,11 @@ class Choice:
     def smallest(self) -> Plan | None:
         """On cards with as little memory as can meet everything."""
         sizes = {card.memory_bytes for card in self.cards.values()}
-        found = (plan for size in sizes if (plan := self.cheapest(size)))
-        return min(found, key=self.size, default=None)
+        plans = (plan for size in sizes if (plan := self.cheapest(size)))
+        return min(plans, key=self.size, default=None)
 
     def size(self, plan: Plan) -> tuple[bool, int]:
-        """Whether a plan misses something, and the memory of its largest card."""
+        """Order plans by what they miss, then by the memory of their largest card."""
         return bool(plan.misses), self._card_bytes(plan)
 
     def _card_bytes(self, part: Plan | IngestPlan | ServingPlan) -> int:
@@ -110,8 +110,8 @@ class Choice:
         memory, disk = milvus_bytes(rows, dimension)
         cells = late.max_pixels // late.shape.vision.token_px**2 if late else 0
         width = late.dimension if late else 0
-        kept = page_file_bytes(cells, width, self.workload.multi_vectors)
-        return Storage(pages, rows, 4 * dimension * rows, memory, disk, kept * pages)
+        file_bytes = page_file_bytes(cells, width, self.workload.multi_vectors)
+        return Storage(pages, rows, 4 * dimension * rows, memory, disk, file_bytes * pages)
 
 
 def ranked(choices: Sequence[Choice]) -> Iterator[Plan]:

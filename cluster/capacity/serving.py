@@ -123,14 +123,14 @@ def price_and_time(stations: Iterable[Station]) -> tuple[float, float]:
     stations = list(stations)
     prices = {each.fit.card.name: each.fit.card.price_per_hour for each in stations}
     cost = sum(prices[name] * count for name, count in cards_of(stations).items())
-    asked = (each.p95_s for each in stations if each.fit.candidate.role not in BESIDE)
-    return cost, SEARCH_S + sum(asked)
+    times = (each.p95_s for each in stations if each.fit.candidate.role not in BESIDE)
+    return cost, SEARCH_S + sum(times)
 
 
 def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan:
-    """One service of these."""
+    """Plan one service of these replicas."""
     stations = list(stations)
-    asked = [each for each in stations if each.fit.candidate.role not in BESIDE]
+    in_requests = [each for each in stations if each.fit.candidate.role not in BESIDE]
     on_cpu = {each.fit.card.name for each in stations if each.fit.card.is_cpu}
     cost_per_hour, p95_s = price_and_time(stations)
     return ServingPlan(
@@ -142,7 +142,7 @@ def serving_plan(workload: Workload, stations: Iterable[Station]) -> ServingPlan
         ),
         gpus={name: count for name, count in cards_of(stations).items() if name not in on_cpu},
         qps=workload.qps,
-        most_qps=min(each.queue.servers / each.queue.service_s for each in asked),
+        most_qps=min(each.queue.servers / each.queue.service_s for each in in_requests),
         p95_s=p95_s,
         cost_per_hour=cost_per_hour,
     )

@@ -74,7 +74,7 @@ class Matrices:
 
     @property
     def weights(self) -> int:
-        """Of all of them."""
+        """Count the weights of all layers."""
         return self.count * self.rows * self.columns
 
 
@@ -143,7 +143,7 @@ class ModelShape:
 
     @property
     def head_parameters(self) -> int:
-        """Of the language model's head beside its embedding."""
+        """Count the parameters of the language model's head that its embedding does not hold."""
         return 0 if self.text.tied else self.text.vocabulary * self.text.width
 
     @property
@@ -154,12 +154,12 @@ class ModelShape:
     def _language_extras(self) -> int:
         """Norms and biases."""
         text = self.text
-        each = 2 * text.width  # two norms
+        layer = 2 * text.width  # two norms
         if self.family == "qwen3_vl":
-            each += 2 * text.head_dim  # norms of queries and keys
+            layer += 2 * text.head_dim  # norms of queries and keys
         if self.family == "qwen2_vl":
-            each += (text.heads + 2 * text.kv_heads) * text.head_dim  # biases of q, k and v
-        return each * text.layers + text.width
+            layer += (text.heads + 2 * text.kv_heads) * text.head_dim  # biases of q, k and v
+        return layer * text.layers + text.width
 
     def _projection_parameters(self) -> int:
         text, vision = self.text, self.vision

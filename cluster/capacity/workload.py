@@ -25,10 +25,10 @@ def seconds_of(value: object) -> object:
     """ "24h", "90m", "800ms" → seconds; numbers are seconds."""
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", value)
-    if not found or found[2] not in UNITS_S:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", value)
+    if not match or match[2] not in UNITS_S:
         raise ValueError(f"{value!r} is no time: write 24h, 90m, 2d, 1.5s or 800ms")
-    return float(found[1]) * UNITS_S[found[2]]
+    return float(match[1]) * UNITS_S[match[2]]
 
 
 def counts_of(value: object) -> object:
@@ -81,7 +81,7 @@ class Workload(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gpus: Annotated[dict[str, Count | None], BeforeValidator(counts_of)] = Field(
-        {}, description="GPUs at hand, as L4:8,H100:2; without a number as many as needed."
+        {}, description="GPUs that there are, as L4:8,H100:2; without a number as many as needed."
     )
     pages: int = Field(0, ge=0, description="Pages to ingest.")
     deadline: Seconds | None = Field(None, description="The ingest must be done within (24h).")
@@ -130,7 +130,7 @@ class Workload(BaseModel):
 
     @property
     def is_counted(self) -> bool:
-        """Whether the number of every card is known: then all of them can be used at once."""
+        """True where the number of every card is known: then all of them can be used at once."""
         return bool(self.gpus) and all(self.gpus.values())
 
     def accelerators(self) -> dict[str, tuple[Accelerator, int | None]]:
@@ -150,10 +150,10 @@ class Workload(BaseModel):
             known[name.upper()] = replace(known[name.upper()], price_per_hour=price)
         if not self.gpus:
             return {card.name: (card, None) for card in known.values() if not card.is_cpu}
-        found = [(known[name.upper()], count) for name, count in self.gpus.items()]
-        if any(card.is_cpu for card, _ in found) and (len(found) > 1 or (found[0][1] or 1) > 1):
+        cards = [(known[name.upper()], count) for name, count in self.gpus.items()]
+        if any(card.is_cpu for card, _ in cards) and (len(cards) > 1 or (cards[0][1] or 1) > 1):
             raise InvalidInput("CPU is this machine, once and alone: plan GPUs apart from it")
-        return {card.name: (card, 1 if card.is_cpu else count) for card, count in found}
+        return {card.name: (card, 1 if card.is_cpu else count) for card, count in cards}
 
     def _known(self) -> list[Accelerator]:
         """The table, with cards of one's own in it."""
@@ -198,7 +198,7 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 def checked(kind: type[Kind], name: str, given: Mapping[str, Any]) -> Kind:
-    """One of a kind from what was given. Raises InvalidInput that names each wrong part."""
+    """Build a model from what was given. Raises InvalidInput that names each wrong part."""
     try:
         return kind(**given)
     except ValidationError as error:
@@ -209,7 +209,7 @@ def checked(kind: type[Kind], name: str, given: Mapping[str, Any]) -> Kind:
 
 
 def _said(item: Any) -> str:
-    """One of pydantic's problems in words for people."""
+    """Say one of pydantic's problems in words for people."""
     own = {"extra_forbidden": "there is no such option", "missing": "is missing"}
     if item["type"] in own:
         return own[item["type"]]

@@ -36,7 +36,7 @@ def write_manifests(plan: Plan, folder: Path, *, image: str = "") -> list[Path]:
 
 
 def _ours(folder: Path) -> dict[str, str]:
-    """What was written here before, by its digest."""
+    """Return the digest of every file that was written here before."""
     ledger = folder / LEDGER
     if not ledger.exists():
         return {}
@@ -67,7 +67,7 @@ def _check_folder(folder: Path, files: Mapping[str, str], ours: Mapping[str, str
 
 
 def _strangers(folder: Path, files: Mapping[str, str]) -> list[Path]:
-    """What lies there, but for what an interrupted run of ours would have left."""
+    """List what lies there, but for what an interrupted run of ours would have left."""
     return [
         path
         for path in sorted(folder.rglob("*"))

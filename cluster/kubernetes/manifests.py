@@ -1,6 +1,6 @@
 """A plan → a folder of Kubernetes manifests: the hand-kept base (k8s/) and patches upon it.
 
-The folder is whole in itself. What is written there may be written anew; nobody else's file, and
+The folder is whole in itself. What is written there may be overwritten; nobody else's file, and
 no file that was changed since, ever is.
 """
 
@@ -22,7 +22,7 @@ BASE = Path(__file__).resolve().parents[2] / "k8s"
 COPIED = ("base", "components", "grafana", "secrets")
 IMAGE = f"quire:{version('quire')}"
 HEADER = (
-    "# Written by `quire plan --emit`, which may write it anew. Put changes of your own into a\n"
+    "# Written by `quire plan --emit`, which may overwrite it. Put changes of your own into a\n"
     "# kustomization above this one (docs/kubernetes.md).\n"
 )
 SERVICE = "/spec/rayClusterConfig"
@@ -200,7 +200,7 @@ def _sizes(group: str, pods: Pods) -> list[dict[str, Any]]:
 
 
 def _patch(kind: str, name: str, patch: Any) -> dict[str, Any]:
-    """One that stands in the kustomization itself."""
+    """Return a patch that stands in the kustomization itself."""
     return {"target": {"kind": kind, "name": name}, "patch": _yaml(patch, header="")}
 
 
@@ -209,13 +209,13 @@ def _replace(path: str, value: Any) -> dict[str, Any]:
 
 
 def _budget(groups: list[Pods]) -> dict[str, Any]:
-    """One pod at a time may go, of the fewest that there are."""
+    """Return the budget: one pod at a time may go, of the fewest that there are."""
     patch = [_replace("/spec/minAvailable", max(1, least_pods(groups) - 1))]
     return _patch("PodDisruptionBudget", "quire-workers", patch)
 
 
 def _milvus(storage: Storage) -> dict[str, Any]:
-    """One process while its memory fits into one machine, else query nodes that share it."""
+    """Size Milvus: one process while its memory fits into a machine, else query nodes."""
     nodes = math.ceil(storage.milvus_memory_bytes / STANDALONE_BYTES)
     memory = _gib(max(8 * GIB, storage.milvus_memory_bytes / max(1, nodes)))
     resources = {"requests": {"cpu": "4", "memory": memory}, "limits": {"memory": memory}}
@@ -286,9 +286,9 @@ def _yaml(document: Any, header: str = HEADER) -> str:
 
 def _copied() -> dict[str, str]:
     """The hand-kept files, as they are."""
-    found = {}
+    files = {}
     for part in COPIED:
         for file in sorted((BASE / part).rglob("*")):
             if file.suffix in (".yaml", ".env", ".json") or file.name == ".gitignore":
-                found[str(file.relative_to(BASE))] = file.read_text()
-    return found
+                files[str(file.relative_to(BASE))] = file.read_text()
+    return files

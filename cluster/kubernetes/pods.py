@@ -38,7 +38,7 @@ class Pods:
 
     @property
     def name(self) -> str:
-        """Of the worker group; as Kubernetes wants names."""
+        """Return the name of the worker group, as Kubernetes wants names."""
         return f"gpu-{self.gpu}".lower() if self.gpu else "cpu"
 
 
@@ -52,14 +52,14 @@ class _Need:
 
 
 def service_pods(plan: Plan, serving: ServingPlan) -> list[Pods]:
-    """Those without a GPU first. Raises InvalidInput."""
+    """Size the pods of a service, those without a GPU first. Raises InvalidInput."""
     known = {spec.role for spec in DEPLOYMENTS} | {"indexer"}
     if strange := {each.role for each in serving.replicas} - known:
         raise InvalidInput(
             f"Quire deploys no {', '.join(sorted(strange))}: plan the cluster without it, and run "
             "it on cards of its own"
         )
-    found = [_service_cpu_pods(plan, serving)]
+    groups = [_service_cpu_pods(plan, serving)]
     for kind, count in serving.gpus.items():
         replicas = [each for each in serving.replicas if each.gpu == kind]
         scalings = [_scaling_of(plan, each) for each in replicas]
@@ -71,18 +71,18 @@ def service_pods(plan: Plan, serving: ServingPlan) -> list[Pods]:
             each.gpu_share * min(scaling.min_replicas, each.count)
             for each, scaling in zip(replicas, scalings, strict=True)
         )
-        found.append(_gpu_pods(kind, count, needs, least_share))
-    return found
+        groups.append(_gpu_pods(kind, count, needs, least_share))
+    return groups
 
 
 def ingest_pods(plan: Plan, ingest: IngestPlan) -> list[Pods]:
-    """Those without a GPU first; all of them are there from the start. Raises InvalidInput."""
-    found = [_render_pods(plan, ingest)]
+    """Size the pods of an ingest, those without a GPU first. Raises InvalidInput."""
+    groups = [_render_pods(plan, ingest)]
     for kind, count in ingest.gpus.items():
         workers = [each for each in ingest.workers if each.gpu == kind]
         needs = [_Need(each.gpu_share, WORKER_CPUS, _process_bytes(each)) for each in workers]
-        found.append(_gpu_pods(kind, count, needs, float(count)))
-    return found
+        groups.append(_gpu_pods(kind, count, needs, float(count)))
+    return groups
 
 
 def _gpu_pods(kind: str, count: int, needs: list[_Need], least_share: float) -> Pods:
@@ -149,7 +149,7 @@ def _scaling_of(plan: Plan, replicas: Replicas) -> Scaling:
 
 
 def _scaling(plan: Plan, name: str, default: Scaling) -> Scaling:
-    """One deployment's scaling, with defaults for what the plan leaves out."""
+    """Return a deployment's scaling, with defaults for what the plan leaves out."""
     return type(default)(**{**default.model_dump(), **plan.settings.get(name, {})})
 
 

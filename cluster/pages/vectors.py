@@ -90,7 +90,7 @@ class PackedVectors:
 
     @property
     def recipe(self) -> tuple[Storage, int, bool]:
-        """What makes scores comparable: precision, number of tiles, whether cells were pooled."""
+        """Return what makes scores comparable: precision, number of tiles, pooled cells or not."""
         return self.storage, len(self.tiles), self.members is not None
 
     @cached_property
@@ -148,7 +148,7 @@ def to_bytes(packed: PackedVectors) -> bytes:
 
 
 def from_bytes(data: bytes) -> PackedVectors:
-    """What `to_bytes` wrote. Raises InvalidInput where it is anything else."""
+    """Read what `to_bytes` wrote. Raises InvalidInput where it is anything else."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             if sum(member.file_size for member in file.infolist()) > MAX_BYTES:

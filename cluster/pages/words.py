@@ -27,7 +27,7 @@ def to_bytes(words: list[PageWord]) -> bytes:
 
 
 def from_bytes(data: bytes) -> list[PageWord]:
-    """What `to_bytes` wrote. Raises InvalidInput where it is anything else."""
+    """Read what `to_bytes` wrote. Raises InvalidInput where it is anything else."""
     try:
         rows = json.loads(zlib.decompressobj().decompress(data, MAX_BYTES))
         return [
@@ -41,8 +41,8 @@ def from_bytes(data: bytes) -> list[PageWord]:
 
 
 def matched_words(words: list[PageWord], query: str) -> list[PageWord]:
-    """What a query's terms match, each with the part of its box that it takes; in page order."""
-    found = []
+    """Find the words that a query's terms match, each with the part of its box; in page order."""
+    matched = []
     ranges = iter(matches(" ".join(word.text for word in words), query))
     start, end = next(ranges, (0, 0))
     at = 0
@@ -51,12 +51,12 @@ def matched_words(words: list[PageWord], query: str) -> list[PageWord]:
         while end > at:  # a range may go on in the next word
             first, last = max(start, at), min(end, beyond)
             if first < last:
-                found.append(_part(word, first - at, last - at))
+                matched.append(_part(word, first - at, last - at))
             if end > beyond:
                 break
             start, end = next(ranges, (0, 0))
         at = beyond + 1
-    return found
+    return matched
 
 
 def _part(word: PageWord, start: int, end: int) -> PageWord:

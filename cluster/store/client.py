@@ -39,7 +39,7 @@ class StoreAddress:
 
 
 def store_token(settings: Settings) -> str:
-    """How a remote Milvus knows us: a token, or user:password."""
+    """Return how a remote Milvus knows us: a token, or user:password."""
     token = settings.store_token.get_secret_value()
     return f"{settings.store_user}:{token}" if settings.store_user else token
 
@@ -99,7 +99,7 @@ class Client:
         _guard(lambda: self._milvus.delete(name, filter=expression, timeout=self._timeout_s))
 
     def count(self, name: str, expression: str) -> int:
-        """How many rows pass."""
+        """Count the rows that pass."""
         entities = self._query(name, expression, ["count(*)"])
         return int(entities[0]["count(*)"])
 

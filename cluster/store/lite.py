@@ -42,7 +42,7 @@ class MilvusLiteServer:
         self.uri = f"http://{HOST}:{port}"
 
     def is_running(self) -> bool:
-        """Whether the server that we joined is still that process."""
+        """True while the server that we joined is still that process."""
         return self._process() is not None and self.uri.endswith(f":{self._known_port()}")
 
     def close(self) -> None:

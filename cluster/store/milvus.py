@@ -200,7 +200,7 @@ class MilvusStore:
         }
 
     def readings(self, document: Document, columns: Sequence[str]) -> dict[int, Readings]:
-        """What was read of pages of a document, of these columns; a page without any is left out.
+        """Return the readings of a document's pages, of these columns; pages without are left out.
 
         A column that this collection cannot keep is one that was never read.
         """
@@ -213,7 +213,7 @@ class MilvusStore:
         return {page: values for page, values in readings.items() if values}
 
     def page(self, tenant: str, doc_id: str, page: int) -> Page | None:
-        """One page, as its row has it."""
+        """Return a page as its row has it; None where it is not there."""
         row_id = page_row_id(tenant, doc_id, page)
         entity = self._rows([row_id], PAGE_FIELDS).get(row_id)
         return schema.to_page(entity) if entity else None
@@ -238,13 +238,13 @@ class MilvusStore:
         self._client.close()
 
     def count_pages(self, wanted: Filter = Filter()) -> int:
-        """How many pages are in the index."""
+        """Count the pages in the index."""
         stored = self.stored()
         expression = " and ".join(filter(None, [to_expression(wanted), "chunk == 0"]))
         return self._client.count(stored.pages, expression) if stored else 0
 
     def count_documents(self, status: DocumentStatus) -> int:
-        """How many documents have a status."""
+        """Count the documents that have a status."""
         stored = self.stored()
         expression = with_labels([label("status", status)])
         return self._client.count(stored.documents, expression) if stored else 0

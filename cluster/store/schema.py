@@ -96,7 +96,7 @@ def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
 
 
 def _add_document_fields(schema: Any) -> None:
-    """What documents and their rows both carry."""
+    """Add the fields that documents and their rows both carry."""
     schema.add_field("doc_id", DataType.VARCHAR, max_length=32)
     schema.add_field("title", DataType.VARCHAR, max_length=TITLE_BYTES)
     schema.add_field("source", DataType.VARCHAR, max_length=PATH_BYTES)
@@ -163,7 +163,7 @@ def to_page(entity: dict[str, Any]) -> Page:
 
 
 def page_facts(entity: dict[str, Any]) -> dict[str, Any]:
-    """What a page and a hit both take from a row."""
+    """Take from a row what a page and a hit both have."""
     return {
         **{name: entity[name] for name in ("page", "title", "source", "text", "tenant")},
         "doc_id": checked_doc_id(entity["doc_id"]),
@@ -174,7 +174,7 @@ def page_facts(entity: dict[str, Any]) -> dict[str, Any]:
 
 
 def readings_of(entity: dict[str, Any], columns: Iterable[str]) -> Readings:
-    """What was read of a page, from its row; a column that was not read is left out."""
+    """Take the readings of a page from its row; a column that was not read is left out."""
     readings = {name: entity[name] for name in columns if entity.get(name) is not None}
     if readings.get(EXPECTED_CER, 0.0) < 0:
         del readings[EXPECTED_CER]

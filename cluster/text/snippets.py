@@ -39,7 +39,7 @@ class _Window(NamedTuple):
 
 
 def _places(text: str, terms: list[str]) -> Iterator[tuple[int, str]]:
-    """Where the terms stand, each a limited number of times."""
+    """Find where the terms stand, each a limited number of times."""
     for term in dict.fromkeys(terms):
         place = text.find(term)
         for _ in range(MAX_PLACES):
@@ -65,15 +65,15 @@ def matches(text: str, query: str) -> list[tuple[int, int]]:
     """Character ranges [start, end) of a text that a query's terms match, in order, apart."""
     wanted = set(to_terms(query).split())
     wanted = wanted - COMMON_WORDS or wanted
-    found: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     for start, run in runs(text) if wanted else ():
         terms = [run.lower()] if run.isascii() else to_terms(run).split()
         # A run of n Chinese, Japanese or Korean characters has n - 1 terms of two.
         width = 2 if len(terms) > 1 and len(terms) == len(run) - 1 else len(run)
         for offset, term in enumerate(terms):
             if term in wanted:
-                _extend(found, start + offset, min(start + offset + width, start + len(run)))
-    return found
+                _extend(ranges, start + offset, min(start + offset + width, start + len(run)))
+    return ranges
 
 
 def _extend(ranges: list[tuple[int, int]], start: int, end: int) -> None:

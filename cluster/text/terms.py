@@ -15,7 +15,7 @@ _IS_CJK = re.compile(rf"[{_CJK}]")
 
 
 def runs(text: str) -> Iterator[tuple[int, str]]:
-    """Where each word, or run of Chinese, Japanese or Korean characters, starts, and itself."""
+    """Yield start and text of each word, or run of Chinese, Japanese or Korean characters."""
     for match in _RUN.finditer(text):
         yield match.start(), match[0]
 

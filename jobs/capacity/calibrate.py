@@ -1,6 +1,6 @@
-"""Calibrate: run an embedder on the device at hand and record its speed and memory.
+"""Calibrate: run an embedder on this machine's device and record its speed and memory.
 
-A grid of page sizes, batch budgets and precisions. Where the checkpoint is not at hand, random
+A grid of page sizes, batch budgets and precisions. Where the checkpoint is missing, random
 weights of its shape do: neither speed nor memory depend on them.
 """
 
@@ -66,14 +66,14 @@ def calibrate_device(
         )
     with _checkpoint(request) as model:
         for precision in request.precisions or default_precisions():
-            found = tuple(_measured(request, model, precision, kind, say))
-            profile = profile.with_new(found)
+            measurements = tuple(_measured(request, model, precision, kind, say))
+            profile = profile.with_new(measurements)
             profile.save(file)  # a grid takes its time: what is measured is kept
     return profile
 
 
 def device_kind() -> str:
-    """The kind of the device at hand, as cluster/hardware.py names it."""
+    """Return the kind of this machine's device, as cluster/hardware.py names it."""
     return kind_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else CPU
 
 
@@ -115,15 +115,16 @@ def _measured(
     for size, budget in product(pixels, budgets):
         point = f"{spec.name} {precision}, {size:,} px, {budget:,} tokens"
         try:
-            found = _measure(embedder, kind, size, budget, request.pages)
+            measurement = _measure(embedder, kind, size, budget, request.pages)
         except OutOfMemory:
             say(f"{point}: does not fit")
             continue
         say(
-            f"{point}: {found.pages_per_s:.2f} pages/s, {found.efficiency:.0%} of the peak"
-            + (f", {found.peak_bytes / GIB:.2f} GiB" if found.peak_bytes else "")
+            f"{point}: {measurement.pages_per_s:.2f} pages/s, "
+            f"{measurement.efficiency:.0%} of the peak"
+            + (f", {measurement.peak_bytes / GIB:.2f} GiB" if measurement.peak_bytes else "")
         )
-        yield found
+        yield measurement
 
 
 def default_pixels(spec: ModelSpec) -> tuple[int, ...]:
@@ -162,7 +163,7 @@ def _measure(
         language_bytes(shape, size * visual, size * page.tokens, item_bytes=wide),
     )
     # What bitsandbytes holds beside is a part of its own in the formula.
-    held = peak - base - quantisation_bytes(shape, precision, size * page.tokens)
+    peak_bytes = peak - base - quantisation_bytes(shape, precision, size * page.tokens)
     return Measurement(
         gpu=kind,
         model=shape.size,
@@ -172,7 +173,7 @@ def _measure(
         pages_per_s=pages_per_s,
         peak_bytes=peak,
         efficiency=pages_per_s * work / (accelerators()[kind].tflops(precision) * 1e12),
-        memory_ratio=max(0, held) / computed if peak else 0.0,
+        memory_ratio=max(0, peak_bytes) / computed if peak else 0.0,
     )
 
 
@@ -185,7 +186,7 @@ def _page(pixels: int) -> MultimodalInput:
 
 
 def _allocated() -> int:
-    """Bytes that tensors hold on the GPU; the peak counts anew from here."""
+    """Bytes that tensors hold on the GPU; the peak counts from here."""
     if not torch.cuda.is_available():
         return 0
     torch.cuda.synchronize()

@@ -75,9 +75,9 @@ def plan(
     store: Store = None,
     json_: Json = False,
 ) -> None:
-    """Which models, precisions and replicas fit which GPUs, how fast and at what price."""
+    """Plan which models and replicas fit which GPUs, how fast and at what price."""
     flags = {name: value for name, value in locals().items() if name in Workload.model_fields}
-    asked = load_workload(workload, **flags)
+    request = load_workload(workload, **flags)
     if profile is not None and not profile.is_file():
         raise InvalidInput(f"there is no profile {profile}: make one with `quire calibrate --out`")
     if chart is not None and chart.suffix.lower() != ".png":
@@ -85,7 +85,7 @@ def plan(
     from jobs.capacity.plan import choose_plan, plan_capacity
     from jobs.capacity.report import print_outcome, to_json, to_markdown, write_chart
 
-    outcome = plan_capacity(load_settings(store=store), asked, profile)
+    outcome = plan_capacity(load_settings(store=store), request, profile)
     chosen = choose_plan(outcome, choose) if outcome.plans else None
     if json_:
         print(to_json(outcome))
@@ -95,20 +95,20 @@ def plan(
         print_outcome(outcome, wide_console(), chosen=chosen, whole=all_)
     if chosen is None:
         raise typer.Exit(1)
-    said = Console(stderr=True, soft_wrap=True, highlight=False).print
+    print_note = Console(stderr=True, soft_wrap=True, highlight=False).print
     number = outcome.plans.index(chosen) + 1
     try:
         if out is not None:
             out.write_text(chosen.to_yaml())
-            said(f"plan {number} is in {out}: quire ingest DIR --plan {out}")
+            print_note(f"plan {number} is in {out}: quire ingest DIR --plan {out}")
         if chart is not None:
             write_chart(outcome, chart)
-            said(f"the chart is in {chart}")
+            print_note(f"the chart is in {chart}")
         if emit is not None:
             from cluster.kubernetes.folder import write_manifests
 
             write_manifests(chosen, emit, image=image)
-            said(f"plan {number} is in {emit}: kubectl apply -k {emit} (docs/kubernetes.md)")
+            print_note(f"plan {number} is in {emit}: kubectl apply -k {emit} (docs/kubernetes.md)")
     except OSError as error:
         raise InvalidInput(f"{error.filename} cannot be written: {error.strerror}") from error
     if chosen.misses:

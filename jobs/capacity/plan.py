@@ -1,4 +1,4 @@
-"""Plan: models by name, cards at hand, what was measured → the planner's outcome."""
+"""Plan: models by name, cards, measurements → the planner's outcome."""
 
 from dataclasses import replace
 from pathlib import Path

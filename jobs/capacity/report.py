@@ -102,16 +102,16 @@ def plan_row(number: int, plan: Plan) -> tuple[str, ...]:
 
 
 def replica_columns(plan: Plan) -> Rows:
-    """One column for each model on each kind of card, behind one of names."""
+    """Build a column for each model on each kind of card, behind one of names."""
     ingest = plan.ingest.workers if plan.ingest else ()
     serving = plan.serving.replicas if plan.serving else ()
-    found: Rows = [REPLICA_ROWS]
-    found += [_replica_column("ingest", each) for each in ingest]
-    found += [_replica_column("serve", each) for each in serving]
+    columns: Rows = [REPLICA_ROWS]
+    columns += [_replica_column("ingest", each) for each in ingest]
+    columns += [_replica_column("serve", each) for each in serving]
     if not any(each.memory.cache for each in plan.replicas):
         cache = REPLICA_ROWS.index("KV cache")
-        found = [(*column[:cache], *column[cache + 1 :]) for column in found]
-    return found
+        columns = [(*column[:cache], *column[cache + 1 :]) for column in columns]
+    return columns
 
 
 def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def _reasons(rejected: Sequence[Rejection], whole: bool) -> tuple[str, tuple[str
 
 
 def notes(plan: Plan) -> list[str]:
-    """What tables do not say."""
+    """Say what tables do not."""
     storage = plan.storage
     lines = [f"does not meet: {miss}" for miss in plan.misses]
     if plan.ingest:
@@ -197,8 +197,8 @@ def cards(gpus: dict[str, int]) -> str:
 def _without_empty(
     title: str, columns: tuple[str, ...], rows: Rows
 ) -> tuple[str, tuple[str, ...], Rows]:
-    kept = [n for n in range(len(columns)) if any(row[n] for row in rows)]
-    return title, tuple(columns[n] for n in kept), [tuple(row[n] for n in kept) for row in rows]
+    places = [n for n in range(len(columns)) if any(row[n] for row in rows)]
+    return title, tuple(columns[n] for n in places), [tuple(row[n] for n in places) for row in rows]
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Rows) -> Table:

@@ -61,16 +61,16 @@ def _library_searches(folder: Path) -> list[DemoSearch]:
 def _own_searches(settings: Settings) -> list[DemoSearch]:
     """Words and a screenshot from one indexed page, to show that it is found again."""
     with open_store(settings) as store:
-        found = [each for each in store.documents(status="indexed") if each.pages]
-        if not found:
+        documents = [each for each in store.documents(status="indexed") if each.pages]
+        if not documents:
             raise InvalidInput("nothing in that folder could be indexed: see the table above")
-        document = found[0]
+        document = documents[0]
         page = 1 + document.pages // 2
-        held = store.page(document.tenant, document.doc_id, page)
+        stored_page = store.page(document.tenant, document.doc_id, page)
     jpeg = PageFiles(settings.page_images_url).get(document.tenant, document.doc_id, page)
     image = decode_image(jpeg, max_pixels=settings.max_image_pixels)
     name = f"{Path(document.source).name}, page {page}"
-    words = " ".join(held.text.split()[:QUERY_WORDS]) if held else ""
+    words = " ".join(stored_page.text.split()[:QUERY_WORDS]) if stored_page else ""
     searches = [DemoSearch(f"part of {name}, as a screenshot", Query(image=_crop(image)))]
     if words:
         searches.insert(0, DemoSearch(f'quire search "{words}" (from {name})', Query(text=words)))

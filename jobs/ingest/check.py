@@ -129,7 +129,7 @@ class CheckDocuments:
 
 
 def cause_of(error: OSError) -> str:
-    """What the system says, without the path that it may add."""
+    """Return what the system says, without the path that it may add."""
     return error.strerror or type(error).__name__
 
 

@@ -180,7 +180,7 @@ READINGS: tuple[type[Reading], ...] = (MultiVectors, ExpectedCer)
 
 
 def wanted_readings(settings: Settings) -> tuple[Reading, ...]:
-    """What the settings want read of every page. Raises ModelUnavailable."""
+    """List what the settings want read of every page. Raises ModelUnavailable."""
     readings = (kind.wanted(settings) for kind in READINGS)
     return tuple(reading for reading in readings if reading is not None)
 

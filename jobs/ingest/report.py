@@ -49,7 +49,7 @@ class IngestReport:
 
     @property
     def states(self) -> dict[State, int]:
-        """How many inputs ended in each state."""
+        """Count the inputs that ended in each state."""
         return dict(Counter(document.state for document in self.documents))
 
     @property

@@ -100,7 +100,7 @@ def run_ingest(
 
 
 def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> IngestContext:
-    """What every stage has to know; opens the collection, so a mismatch ends the job here."""
+    """Gather what every stage has to know; open the collection, so that a mismatch shows here."""
     if settings.gpu_kind or settings.gpu_memory_fraction:  # made for GPUs: a plan's
         require_gpus(settings.gpus_per_worker, settings.gpu_kind, "this ingest")
     if cluster_gpus() and free_gpus() < settings.gpus_per_worker:

@@ -52,7 +52,7 @@ def _counts(report: IngestReport) -> Table:
 
 
 def _problems(document: DocumentReport) -> Iterator[Problem]:
-    """What of a document is not indexed, or without its text."""
+    """Yield what of a document is not indexed, or without its text."""
     if document.state in ("skipped", "failed"):
         yield Problem(document.state, document.reason, document.source, None, document.message)
     if document.state == "indexed":

@@ -44,11 +44,11 @@ def accuracy(read: str, truth: str, fields: dict[str, str]) -> Accuracy:
     if not truth:
         raise ValueError("a truth without characters")
     words, true_words = WORD.findall(read), WORD.findall(truth)
-    found = sum((Counter(words) & Counter(true_words)).values())
+    common = sum((Counter(words) & Counter(true_words)).values())
     return Accuracy(
         cer=min(1.0, Levenshtein.distance(read, truth) / len(truth)),
         wer=min(1.0, Levenshtein.distance(words, true_words) / max(1, len(true_words))),
-        recall=found / max(1, len(true_words)),
+        recall=common / max(1, len(true_words)),
         fields=_field_share(read, fields),
     )
 

@@ -136,12 +136,12 @@ def predict_quality(
     from models.ocr_quality.predictor import open_predictor
 
     predictor = open_predictor(settings)
-    found = list(predict_files(settings, tuple(files), predictor))
+    pages = list(predict_files(settings, tuple(files), predictor))
     if json_:
-        print(json.dumps([page.to_row() for page in found], ensure_ascii=False, indent=1))
+        print(json.dumps([page.to_row() for page in pages], ensure_ascii=False, indent=1))
     else:
-        print_quality(found, predictor.engine)
-    if any(page.error for page in found):
+        print_quality(pages, predictor.engine)
+    if any(page.error for page in pages):
         raise typer.Exit(1)
 
 
@@ -154,17 +154,17 @@ def open_late_interaction(settings: Settings) -> Any:
 
 
 def print_quality(pages: list[Any], engine: str) -> None:
-    """One line a page: expected error rates, their interval, and the verdict."""
+    """Print a line for each page: expected error rates, their interval, and the verdict."""
     rows = []
     for page in pages:
-        said = page.prediction
-        interval = f"{said.cer_low:.2f}–{said.cer_high:.2f}" if said else ""
+        prediction = page.prediction
+        interval = f"{prediction.cer_low:.2f}–{prediction.cer_high:.2f}" if prediction else ""
         rows.append(
             {
                 "page": page.page or "",
-                "CER": f"{said.cer:.2f}" if said else "",
+                "CER": f"{prediction.cer:.2f}" if prediction else "",
                 "interval": interval,
-                "WER": f"{said.wer:.2f}" if said else "",
+                "WER": f"{prediction.wer:.2f}" if prediction else "",
                 "verdict": page.verdict or "failed",
                 "file": Path(page.source).name + (f": {page.error}" if page.error else ""),
             }

@@ -28,7 +28,7 @@ class Effect:
 
 
 def plan_effects(seed: int) -> list[Effect]:
-    """One to four effects, drawn by a seed. Light damage is more frequent than heavy damage."""
+    """Draw one to four effects by a seed. Light damage is more frequent than heavy damage."""
     rng = np.random.default_rng(seed)
     count = int(rng.choice([1, 2, 3, MAX_EFFECTS], p=[0.25, 0.35, 0.25, 0.15]))
     weights = np.array([weight for weight, _ in EFFECTS.values()])

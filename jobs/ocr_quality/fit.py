@@ -67,7 +67,7 @@ def fit(
     wide: bool = False,
     quantile: float | None = None,
 ) -> Regressor:
-    """One regressor. `wide`: the features are pooled vectors. A quantile is always LightGBM's."""
+    """Fit one regressor. `wide`: the features are pooled vectors. A quantile is LightGBM's."""
     if regression == "svr" and quantile is None:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -81,8 +81,8 @@ def fit(
     if quantile is not None:
         options = options | {"objective": "quantile", "alpha": quantile}
     rounds = int(options["n_estimators"])
-    kept = {name: value for name, value in options.items() if name != "n_estimators"}
-    return cast(Regressor, lightgbm.train(kept, lightgbm.Dataset(features, root), rounds))
+    svr_options = {name: value for name, value in options.items() if name != "n_estimators"}
+    return cast(Regressor, lightgbm.train(svr_options, lightgbm.Dataset(features, root), rounds))
 
 
 def serialised(model: Regressor) -> tuple[str, bytes]:
@@ -108,7 +108,7 @@ def unseen(
     documents: np.ndarray,
     count: int = FOLDS,
 ) -> np.ndarray:
-    """What `fit_and_predict(train, test)` says of every row when its document was left out."""
+    """Predict every row by `fit_and_predict(train, test)` with its document left out."""
     out = np.zeros(len(documents))
     for train, test in folds(documents, count):
         out[test] = fit_and_predict(train, test)
@@ -138,15 +138,15 @@ class BaseModels:
         return self._fitted[key]
 
     def errors(self, train: np.ndarray) -> np.ndarray:
-        """What it leaves unexplained of each of these rows when the row's document is left out."""
+        """Return the residual of each of these rows when the row's document is left out."""
         key = train.tobytes()
         if key not in self._errors:
-            said = unseen(
+            y_pred = unseen(
                 lambda seen, left: self.predict(train[seen], train[left]),
                 self.documents[train],
                 INNER_FOLDS,
             )
-            self._errors[key] = self.root[train] - said
+            self._errors[key] = self.root[train] - y_pred
         return self._errors[key]
 
     def predict(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -176,35 +176,35 @@ class Corrector:
         return root
 
 
-def figures(true: np.ndarray, said: np.ndarray) -> dict[str, float]:
-    """MAE, RMSE, Spearman, AUROC for CER > 0.2 and calibration error of error rates.
+def metrics(y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
+    """Compute MAE, RMSE, Spearman, AUROC for CER > 0.2 and calibration error of error rates.
 
-    `calibration`: over ten equal groups by what was said, the mean distance of mean said from mean
-    true. `of_mean`: MAE / MAE of always saying the mean. NaN where a figure is undefined.
+    `calibration`: over ten equal groups by y_pred, the mean distance of a group's mean y_pred from
+    its mean y_true. `of_mean`: MAE / MAE of always predicting the mean. NaN where undefined.
     """
     from scipy.stats import spearmanr
     from sklearn.metrics import roc_auc_score
 
-    hard = true > HARD_CER
+    hard = y_true > HARD_CER
     both = 0 < hard.sum() < len(hard)
-    mae = float(np.abs(true - said).mean())
-    groups = np.array_split(np.argsort(said), min(10, len(said)))
-    gaps = [abs(float(said[group].mean() - true[group].mean())) for group in groups]
-    varied = np.ptp(said) > 0 and np.ptp(true) > 0
+    mae = float(np.abs(y_true - y_pred).mean())
+    groups = np.array_split(np.argsort(y_pred), min(10, len(y_pred)))
+    gaps = [abs(float(y_pred[group].mean() - y_true[group].mean())) for group in groups]
+    varied = np.ptp(y_pred) > 0 and np.ptp(y_true) > 0
     return {
         "mae": mae,
-        "rmse": float(np.sqrt(np.mean((true - said) ** 2))),
-        "spearman": float(spearmanr(true, said).statistic) if varied else float("nan"),
-        "auroc": float(roc_auc_score(hard, said)) if both else float("nan"),
+        "rmse": float(np.sqrt(np.mean((y_true - y_pred) ** 2))),
+        "spearman": float(spearmanr(y_true, y_pred).statistic) if varied else float("nan"),
+        "auroc": float(roc_auc_score(hard, y_pred)) if both else float("nan"),
         "calibration": float(np.mean(gaps)),
-        "of_mean": mae / max(1e-9, float(np.abs(true - true.mean()).mean())),
+        "of_mean": mae / max(1e-9, float(np.abs(y_true - y_true.mean()).mean())),
     }
 
 
 def try_out(base: BaseModels, vectors: np.ndarray | None, *, statistics: bool = True) -> np.ndarray:
     """Rates that a feature set says of documents that it has not seen, float64[n]."""
     if statistics:
-        said = unseen(Corrector(base, vectors).predict, base.documents)
+        y_pred = unseen(Corrector(base, vectors).predict, base.documents)
     elif vectors is None:
         raise ValueError("no features")
     else:
@@ -214,5 +214,5 @@ def try_out(base: BaseModels, vectors: np.ndarray | None, *, statistics: bool = 
             model = fit(wide[train], base.root[train], base.regression, wide=True)
             return np.asarray(model.predict(wide[test]))
 
-        said = unseen(alone, base.documents)
-    return to_rate(said).astype(float)
+        y_pred = unseen(alone, base.documents)
+    return to_rate(y_pred).astype(float)

@@ -174,7 +174,7 @@ class LabelDocument:
         started = time.perf_counter()
         text = context.engine.read(seen, OCR_DPI)
         seconds = time.perf_counter() - started
-        found = accuracy(text, truth, fields)
+        rates = accuracy(text, truth, fields)
         row = identity | {
             "seed": seed,
             "effects": json.dumps(as_fields(effects)),
@@ -183,10 +183,10 @@ class LabelDocument:
             "languages": context.engine.languages,
             "dpi": OCR_DPI,
             "truth_chars": len(comparable(truth)),
-            "cer": found.cer,
-            "wer": found.wer,
-            "recall": found.recall,
-            "field_accuracy": found.fields,
+            "cer": rates.cer,
+            "wer": rates.wer,
+            "recall": rates.recall,
+            "field_accuracy": rates.fields,
             "width": seen.shape[1],
             "height": seen.shape[0],
             "ocr_s": seconds,

@@ -1,4 +1,4 @@
-"""Foretell how well an OCR engine will read files, page by page, without running it."""
+"""Predict how well an OCR engine will read files, page by page, without running it."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -33,7 +33,7 @@ class PageQuality:
 def predict_files(
     settings: Settings, paths: tuple[str, ...], predictor: QualityPredictor
 ) -> Iterator[PageQuality]:
-    """Foretell every page of files, in order. Raises NotFound for a path without anything."""
+    """Predict every page of files, in order. Raises NotFound for a path without anything."""
     sources = list_sources(paths)
     if any("://" in source for source in sources):
         raise InvalidInput("predictions are made for local files: copy the documents first")

@@ -92,17 +92,17 @@ def _image(data: bytes, what: str) -> str:
 def _predictions(report: TrainReport) -> bytes:
     from matplotlib.figure import Figure
 
-    true, said = np.array(report.true), np.array(report.said)
+    y_true, y_pred = np.array(report.y_true), np.array(report.y_pred)
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot((0, 1), (0, 1), color=PALE, linewidth=1)
-    left.scatter(said, true, s=7, alpha=0.35, color=INK, edgecolors="none")
+    left.scatter(y_pred, y_true, s=7, alpha=0.35, color=INK, edgecolors="none")
     left.set(xlabel="predicted CER", ylabel="true CER", title="Unseen documents, one dot a page")
-    groups = [group for group in np.array_split(np.argsort(said), 10) if len(group)]
+    groups = [group for group in np.array_split(np.argsort(y_pred), 10) if len(group)]
     right.plot((0, 1), (0, 1), color=PALE, linewidth=1)
     right.plot(
-        [said[group].mean() for group in groups],
-        [true[group].mean() for group in groups],
+        [y_pred[group].mean() for group in groups],
+        [y_true[group].mean() for group in groups],
         color=ACCENT,
         marker="o",
     )

@@ -183,7 +183,7 @@ def _embed(rows: list[TrainingRow], model: LateInteraction) -> dict[str, np.ndar
     pages = model.embed_images(
         [Image.fromarray(to_gray(row["image"])).convert("RGB") for row in rows], hidden=True
     )
-    found = {}
+    matrices = {}
     for row, page in zip(rows, pages, strict=True):
         parts = [
             pool_tokens(tokens, pooling)
@@ -192,8 +192,8 @@ def _embed(rows: list[TrainingRow], model: LateInteraction) -> dict[str, np.ndar
             if tokens is not None
         ]
         widths = np.array([page.vectors.shape[1], parts[-1].size], np.float32)
-        found[row["id"]] = np.concatenate([widths, *parts])
-    return found
+        matrices[row["id"]] = np.concatenate([widths, *parts])
+    return matrices
 
 
 def _pooled(rows: list[np.ndarray]) -> dict[tuple[str, str], np.ndarray]:

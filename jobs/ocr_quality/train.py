@@ -16,9 +16,9 @@ from jobs.ocr_quality.fit import (
     Corrector,
     FeatureSet,
     Regression,
-    figures,
     fit,
     folds,
+    metrics,
     serialised,
     try_out,
 )
@@ -55,8 +55,8 @@ class TrainReport:
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     coverage: float = 0.0
     remarks: list[str] = field(default_factory=list)
-    true: list[float] = field(default_factory=list)
-    said: list[float] = field(default_factory=list)
+    y_true: list[float] = field(default_factory=list)
+    y_pred: list[float] = field(default_factory=list)
     importance: list[tuple[str, float]] = field(default_factory=list)
 
 
@@ -94,15 +94,15 @@ def compare(table: QualityTable, request: TrainRequest) -> list[dict[str, Any]]:
     """Figures of every feature set for CER, the mean of all labels first."""
     cer = table.labels["cer"]
     rows: list[dict[str, Any]] = [
-        {"features": "the mean of all labels", **figures(cer, np.full(len(cer), cer.mean()))}
+        {"features": "the mean of all labels", **metrics(cer, np.full(len(cer), cer.mean()))}
     ]
     base = base_models(table, "cer", request.regression)
     for each in feature_sets(table) if request.compare else [FeatureSet(True)]:
         vectors = pooled(table, each)
-        said = try_out(base, vectors, statistics=each.statistics)
+        y_pred = try_out(base, vectors, statistics=each.statistics)
         width = 0 if vectors is None else vectors.shape[1]
         width += len(table.names) if each.statistics else 0
-        rows.append({"features": str(each), "width": width, **figures(cer, said)})
+        rows.append({"features": str(each), "width": width, **metrics(cer, y_pred)})
     return rows
 
 
@@ -123,7 +123,7 @@ def remarks(comparison: list[dict[str, Any]]) -> list[str]:
     base = mae.get("statistics")
     if base is None or len(mae) < 3:
         return []
-    said = []
+    sentences = []
     for source, name in (("vectors", "projected vectors"), ("hidden", "states before projection")):
         alone = {key: value for key, value in mae.items() if key.startswith(f"{source} ")}
         both = {
@@ -131,21 +131,21 @@ def remarks(comparison: list[dict[str, Any]]) -> list[str]:
         }
         best, beside = min(alone.values()), min(both.values())
         verb = "lose to" if best > base else "beat"
-        said.append(
+        sentences.append(
             f"Pooled {name} alone {verb} image statistics alone: MAE {best:.4f} against {base:.4f}."
         )
         verb = "improves" if beside < base else "does not improve"
-        said.append(
+        sentences.append(
             f"Adding pooled {name} {verb} image statistics: MAE {beside:.4f} against {base:.4f}."
         )
     narrow = min(value for key, value in mae.items() if key.startswith("vectors "))
     wide = min(value for key, value in mae.items() if key.startswith("hidden "))
     verb = "lose to" if narrow > wide else "are no worse than"
-    said.append(
+    sentences.append(
         f"Projected vectors, pooled, {verb} the wider states before projection: MAE {narrow:.4f} "
         f"against {wide:.4f}."
     )
-    return said
+    return sentences
 
 
 def _choice(
@@ -173,11 +173,11 @@ def train(
     vectors = pooled(table, chosen)
     everything = np.arange(len(table))
     parts: dict[str, Any] = {}
-    targets, said = {}, {}
+    targets, y_pred = {}, {}
     for target in ("cer", "wer"):
         base = base_models(table, target, request.regression)
-        said[target] = try_out(base, vectors)
-        targets[target] = figures(table.labels[target], said[target])
+        y_pred[target] = try_out(base, vectors)
+        targets[target] = metrics(table.labels[target], y_pred[target])
         parts[target] = base.fitted(everything)
         if vectors is not None:
             parts[f"{target}+vectors"] = Corrector(base, vectors).correction(everything)
@@ -220,14 +220,14 @@ def train(
         targets={name: _rounded(each) for name, each in targets.items()},
         coverage=coverage,
         remarks=remarks(comparison),
-        true=table.labels["cer"].tolist(),
-        said=said["cer"].tolist(),
+        y_true=table.labels["cer"].tolist(),
+        y_pred=y_pred["cer"].tolist(),
         importance=_importance(parts["cer"], table.names),
     )
 
 
 def _interval(table: QualityTable) -> tuple[float, float]:
-    """How far the interval must be widened to hold its share of unseen documents, and that share.
+    """Widen the interval until it holds its share of unseen documents; returns that share too.
 
     Source: Y. Romano et al., "Conformalized quantile regression", arXiv:1905.03222, with folds.
     """
@@ -257,4 +257,6 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 def as_json(report: TrainReport) -> dict[str, Any]:
     """The report for programs, without the rows."""
-    return {name: value for name, value in asdict(report).items() if name not in ("true", "said")}
+    return {
+        name: value for name, value in asdict(report).items() if name not in ("y_true", "y_pred")
+    }

@@ -23,7 +23,7 @@ class Transcript:
 
     @property
     def stamp(self) -> str:
-        """What changes when the transcript does; "" without one."""
+        """Return what changes when the transcript does; "" without one."""
         if not self.pages and not self.fields:
             return ""
         return hashlib.sha256(repr((self.pages, self.fields)).encode()).hexdigest()[:16]
@@ -44,12 +44,14 @@ def transcript_of(document: str) -> Transcript:
 
 def _fields(file: Path) -> tuple[tuple[str, str], ...]:
     try:
-        found = json.loads(_read(file))
+        fields = json.loads(_read(file))
     except ValueError as error:
         raise UnreadableDocument("fields", f"{file.name} is no JSON: {error}") from error
-    if not isinstance(found, dict) or any(isinstance(each, dict | list) for each in found.values()):
+    if not isinstance(fields, dict) or any(
+        isinstance(each, dict | list) for each in fields.values()
+    ):
         raise UnreadableDocument("fields", f"{file.name} must be flat: {{field: value}}")
-    return tuple((str(name), "" if value is None else str(value)) for name, value in found.items())
+    return tuple((str(name), "" if value is None else str(value)) for name, value in fields.items())
 
 
 def _read(file: Path) -> str:

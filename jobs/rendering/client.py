@@ -133,7 +133,7 @@ class Renderer:
         return self._process.pid if self._process else None
 
     def check(self, path: str) -> DocumentInfo:
-        """What kind of document this is, its pages and its title. Raises UnreadableDocument."""
+        """Find a document's kind, pages and title. Raises UnreadableDocument."""
         header, _ = self._call({"call": "check", "path": path}, path, self.limits.page_timeout_s)
         try:
             kind: Literal["pdf", "image"] = "image" if header["kind"] == "image" else "pdf"
@@ -142,7 +142,7 @@ class Renderer:
             raise self._nonsense(path) from error
 
     def start_shard(self) -> None:
-        """Start the clock of `document_timeout_s` anew. It also starts with every other path."""
+        """Restart the clock of `document_timeout_s`. It also starts with every other path."""
         self._path = ""
 
     def render(self, path: str, page: int, target: RenderTarget) -> RenderedPage:

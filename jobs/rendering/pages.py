@@ -41,11 +41,11 @@ class PageReader:
         self._renderer.close()
 
     def pages(self, path: str) -> int:
-        """How many pages a document has. Raises UnreadableDocument."""
+        """Count the pages of a document. Raises UnreadableDocument."""
         return self._renderer.check(path).pages
 
     def read(self, path: str, page: int, *, pages: int) -> PagePixels:
-        """One page (from 1) of a document that has so many. Raises UnreadableDocument."""
+        """Read one page (from 1) of a document that has so many. Raises UnreadableDocument."""
         if pages == 1 and not path.lower().endswith(".pdf"):
             return PagePixels(page, self._image_file(path), "")
         rendered = self._renderer.render(path, page, TARGET)

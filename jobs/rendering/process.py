@@ -44,7 +44,7 @@ Reply = tuple[Header, list[bytes | memoryview]]
 
 
 class OpenDocument:
-    """The document at hand: pages of one file come in a row, so it stays open between them."""
+    """The open document: pages of one file come in a row, so it stays open between them."""
 
     def __init__(self, limits: RenderLimits) -> None:
         self._limits = limits
@@ -52,7 +52,7 @@ class OpenDocument:
         self._identity = ("", 0, 0)
 
     def at(self, path: str) -> Reader:
-        """The open document at `path`, opened anew where the file has changed."""
+        """The open document at `path`, opened again where the file has changed."""
         identity = _identity(path)
         if self._reader is None or identity != self._identity:
             self.close()
@@ -76,8 +76,8 @@ class Recognised:
 
 def _identity(path: str) -> tuple[str, int, int]:
     with suppress(OSError):  # opening it will say what is wrong
-        found = Path(path).stat()
-        return path, found.st_mtime_ns, found.st_size
+        status = Path(path).stat()
+        return path, status.st_mtime_ns, status.st_size
     return path, 0, 0
 
 
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def answer(request: Header, document: OpenDocument) -> Reply:
-    """One request → one reply; whatever goes wrong with a document becomes a reply."""
+    """Answer one request; whatever goes wrong with a document becomes a reply."""
     try:
         deadline = time.monotonic() + request["timeout_s"]
         reader = document.at(request["path"])
@@ -132,8 +132,8 @@ def _render(reader: Reader, number: int, target: RenderTarget, deadline: float) 
     grid = grid_size(width, height, min_pixels=target.min_pixels, max_pixels=target.max_pixels)
     pixels = page.draw(*grid)
     kept_size = fit(width, height, target.keep_pixels)
-    kept = page.draw(*kept_size) if math.prod(kept_size) > math.prod(grid) else pixels
-    jpeg = _jpeg(kept)
+    kept_pixels = page.draw(*kept_size) if math.prod(kept_size) > math.prod(grid) else pixels
+    jpeg = _jpeg(kept_pixels)
     as_ocr_gets_it = cache(lambda: page.draw(*fit(*page.size_px(OCR_DPI), MAX_OCR_PIXELS)))
     scan = _jpeg(as_ocr_gets_it(), SCAN_QUALITY) if target.scan else b""
     words = page_words.to_bytes(page.words)
@@ -145,8 +145,8 @@ def _render(reader: Reader, number: int, target: RenderTarget, deadline: float) 
     header: Header = {
         "width": grid[0],
         "height": grid[1],
-        "jpeg_width": kept.shape[1],
-        "jpeg_height": kept.shape[0],
+        "jpeg_width": kept_pixels.shape[1],
+        "jpeg_height": kept_pixels.shape[0],
         "text": text,
         "ocr": bool(recognised.text),
         "ocr_error": recognised.error,

@@ -156,7 +156,7 @@ class PdfPage:
         self.image_sizes = {(image["width"], image["height"]) for image in content.extractIMGINFO()}
 
     def _words(self, found: list[tuple[Any, ...]]) -> list[PageWord]:
-        """What can be seen of each word; beyond the page's edge it cannot."""
+        """Return the visible part of each word; beyond the page's edge there is none."""
         words, chars = [], 0
         for x0, y0, x1, y1, text, *_ in found:
             left, right = (min(1.0, max(0.0, x / self._box.width)) for x in (x0, x1))
@@ -227,7 +227,7 @@ class ImagePage:
 
 
 def format_of(head: bytes) -> str:
-    """What the first bytes of a file say it is: "PDF", "PNG", …, or "" where they say nothing."""
+    """Tell a file's format by its first bytes: "PDF", "PNG", …, or "" where they say nothing."""
     return next((name for name, magic in FORMATS.items() if magic.match(head)), "")
 
 

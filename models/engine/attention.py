@@ -79,7 +79,7 @@ def _attend_one(
     scale: float,
     grouped: bool,
 ) -> torch.Tensor:
-    """One segment by SDPA; [tokens, heads, head_dim] in and out."""
+    """Attend within one segment by SDPA; [tokens, heads, head_dim] in and out."""
     missing = len(key) - len(query) if causal else 0
     if missing:
         # SDPA aligns fewer queries with the first keys, and with a mask it takes twice as long:

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def refusal_of(error: RuntimeError) -> str:
-    """What a lack of memory says; raises what is none.
+    """Return the message of a lack of memory; raise any other error.
 
     torch has a type for its own allocator's refusals; libraries' are RuntimeErrors by their text.
     """
@@ -43,7 +43,7 @@ class TokenBudget:
         items: Sequence[Item],
         tokens: Sequence[int],
     ) -> list[Result]:
-        """What `compute` makes of each item, a batch under the budget at a time.
+        """Compute each item's result, a batch under the budget at a time.
 
         An item over the budget is alone in its batch. Raises OutOfMemory.
         """
@@ -61,7 +61,7 @@ class TokenBudget:
             self._halve(refusal)
 
     def whole(self, compute: Callable[[], Result]) -> Result:
-        """What cannot be split. Raises OutOfMemory."""
+        """Compute what cannot be split. Raises OutOfMemory."""
         try:
             return compute()
         except RuntimeError as error:

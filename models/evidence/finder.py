@@ -1,4 +1,4 @@
-"""Evidence on a page by the method that is at hand, wherever the models run."""
+"""Evidence on a page by the method that is available, wherever the models run."""
 
 import asyncio
 import logging
@@ -36,9 +36,9 @@ class EvidenceFinder:
     ) -> Evidence:
         """Raises NotFound where what the method needs was not kept of the page."""
         if method in ("auto", "words"):
-            found = await asyncio.to_thread(self._words, text, page, method == "words")
-            if found.regions or method == "words":
-                return found
+            evidence = await asyncio.to_thread(self._words, text, page, method == "words")
+            if evidence.regions or method == "words":
+                return evidence
         if method == "late-interaction" or (method == "auto" and await self._has_vectors(page)):
             return await self.late(text, page)
         return of_states(await self.states(text, jpeg))

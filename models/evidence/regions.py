@@ -47,7 +47,7 @@ class Evidence:
 
 
 def of_words(words: Sequence[PageWord]) -> Evidence:
-    """What was matched: neighbours on a line are one region; it counts by its different words."""
+    """Join matched words: neighbours on a line are one region; it counts by its different words."""
     runs: list[list[PageWord]] = []
     for word in words:
         if runs and _is_next(runs[-1][-1], word):
@@ -73,7 +73,7 @@ def of_tokens(tokens: Sequence[str], similarities: np.ndarray, tiles: Sequence[T
     maps = np.stack([_painted(row, tiles) for row in similarities])
     excess = np.maximum(0, maps - maps.mean(axis=(1, 2), keepdims=True))
     heat = _unit(ndimage.maximum_filter(excess, size=(1, *STRIP)).sum(axis=0))
-    each = [
+    token_regions = [
         Region(
             _cell_box(np.unravel_index(int(found.argmax()), found.shape), found.shape),
             float(found.max()),
@@ -81,7 +81,7 @@ def of_tokens(tokens: Sequence[str], similarities: np.ndarray, tiles: Sequence[T
         )
         for token, found in zip(tokens, excess, strict=True)
     ]
-    return Evidence("late-interaction", _regions(heat), heat, each)
+    return Evidence("late-interaction", _regions(heat), heat, token_regions)
 
 
 def of_states(similarities: np.ndarray) -> Evidence:
@@ -91,7 +91,7 @@ def of_states(similarities: np.ndarray) -> Evidence:
 
 
 def of_contributions(contribution: np.ndarray) -> Evidence:
-    """What makes a page hard to read, float32[rows, columns]: what each adds to its CER."""
+    """Map what makes a page hard to read, float32[rows, columns]: what each adds to its CER."""
     heat = _unit(np.maximum(0, contribution))
     return Evidence("quality", _regions(heat), heat)
 
@@ -121,7 +121,7 @@ def _regions(heat: np.ndarray) -> list[Region]:
     if heat.max() <= 0:
         return []
     labels, _ = ndimage.label(heat >= STANDS_OUT * heat.max(), structure=np.ones((3, 3)))
-    found = []
+    regions = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         score = float(heat[rows, columns][labels[rows, columns] == number].max())
         box = (
@@ -130,12 +130,12 @@ def _regions(heat: np.ndarray) -> list[Region]:
             columns.stop / heat.shape[1],
             rows.stop / heat.shape[0],
         )
-        found.append(Region(box, score))
-    return sorted(found, key=lambda region: -region.score)[:MAX_REGIONS]
+        regions.append(Region(box, score))
+    return sorted(regions, key=lambda region: -region.score)[:MAX_REGIONS]
 
 
 def _is_next(word: PageWord, other: PageWord) -> bool:
-    """Whether a word stands right behind another one on its line."""
+    """True where a word stands right behind another one on its line."""
     (left, top, right, bottom), (start, upper, _, lower) = word.box, other.box
     height = bottom - top
     on_line = min(bottom, lower) - max(top, upper) > height / 2

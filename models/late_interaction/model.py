@@ -85,9 +85,11 @@ class ColPaliModel:
         pages = [to_image(image).convert("RGB") for image in images]
         parts = [part for page in pages for part in _parts(page, tiles)]
         tokens = [self.spec.max_tokens] * len(parts)
-        found = self.budget.map(partial(self._embed_parts, hidden=hidden), parts, tokens)
+        embedded = self.budget.map(partial(self._embed_parts, hidden=hidden), parts, tokens)
         count = 1 if tiles == 1 else 1 + len(QUARTERS)
-        return [_joined(found[start : start + count]) for start in range(0, len(found), count)]
+        return [
+            _joined(embedded[start : start + count]) for start in range(0, len(embedded), count)
+        ]
 
     def embed_query(self, text: str = "", image: Picture | None = None) -> np.ndarray:
         """The vectors of a question, float32[T, d]: of its words, of its image, or of both.
@@ -126,8 +128,8 @@ class ColPaliModel:
                     f"{self.spec.name} gave {int(mine.sum())} vectors for a grid of {tile.rows} × "
                     f"{tile.columns}: its processor does not fit its model"
                 )
-            kept = None if states is None else states[row][mine]
-            pages.append(PageVectors(vectors[row][mine], (tile,), kept))
+            hidden_states = None if states is None else states[row][mine]
+            pages.append(PageVectors(vectors[row][mine], (tile,), hidden_states))
         return pages
 
     def _tile(self, encoded: Any, row: int) -> Tile:

@@ -49,13 +49,13 @@ def merge_tokens(vectors: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarr
     import torch
     from colpali_engine.compression.token_pooling import HierarchicalTokenPooler
 
-    found = HierarchicalTokenPooler().pool_embeddings(
+    pooled = HierarchicalTokenPooler().pool_embeddings(
         [torch.from_numpy(vectors)], pool_factor=factor, return_dict=True
     )
     members = np.zeros(len(vectors), np.uint16)
-    kept = 0
-    for (cells,) in found.cluster_id_to_indices[0].values():
+    start = 0
+    for (cells,) in pooled.cluster_id_to_indices[0].values():
         if len(cells):
-            members[cells.numpy()] = kept
-            kept += 1
-    return found.pooled_embeddings[0].numpy(), members
+            members[cells.numpy()] = start
+            start += 1
+    return pooled.pooled_embeddings[0].numpy(), members

@@ -37,30 +37,30 @@ class LateSearch:
 
         Raises InvalidInput where none of them has any.
         """
-        held = [self._held(page) for page in pages]
-        kept = [page for page in held if page is not None]
-        if pages and not kept:
+        stored = [self._held(page) for page in pages]
+        present = [page for page in stored if page is not None]
+        if pages and not present:
             raise InvalidInput(
                 f"none of the pages found has multi-vectors of {self._model.spec.name}: ingest "
                 "them again with --multi-vectors int8, or choose another rerank"
             )
-        if len({page.recipe for page in kept}) > 1:
+        if len({page.recipe for page in present}) > 1:
             raise InvalidInput(
                 "the pages found have multi-vectors of different precision, tiles or pooling: "
                 "their scores do not compare; ingest them again with one setting"
             )
         image = question.images[0] if question.images else None
         scores = np.full(len(pages), np.nan, np.float32)
-        with_vectors = [number for number, page in enumerate(held) if page is not None]
-        scores[with_vectors] = maxsim(self._model.embed_query(question.text, image), kept)
+        with_vectors = [number for number, page in enumerate(stored) if page is not None]
+        scores[with_vectors] = maxsim(self._model.embed_query(question.text, image), present)
         return scores
 
     def evidence(self, text: str, page: PageKey) -> Evidence:
-        """Where on a page the words of a text are. Raises NotFound or InvalidInput."""
-        held = self._held(page)
-        if held is None:
+        """Find where on a page the words of a text are. Raises NotFound or InvalidInput."""
+        vectors = self._held(page)
+        if vectors is None:
             raise NotFound(f"page {page.page} of {page.doc_id} has no multi-vectors of this model")
-        return token_evidence(self._model, text, held.cell_vectors, held.tiles)
+        return token_evidence(self._model, text, vectors.cell_vectors, vectors.tiles)
 
     def _held(self, page: PageKey) -> PackedVectors | None:
         try:
@@ -75,12 +75,14 @@ class LateSearch:
 def token_evidence(
     model: LateInteraction, text: str, cells: np.ndarray, tiles: Sequence[Tile]
 ) -> Evidence:
-    """Where the words of a text are among cells float32[N, d] of a page. Raises InvalidInput."""
+    """Find the words of a text among cells float32[N, d] of a page. Raises InvalidInput."""
     vectors, tokens = model.embed_query(text), model.query_tokens(text)
-    said = [number for number, token in enumerate(tokens) if token]
-    if not said:
+    numbers = [number for number, token in enumerate(tokens) if token]
+    if not numbers:
         raise InvalidInput("give words to look for")
-    return of_tokens([tokens[number] for number in said], similarities(vectors[said], cells), tiles)
+    return of_tokens(
+        [tokens[number] for number in numbers], similarities(vectors[numbers], cells), tiles
+    )
 
 
 def pack_page(page: PageVectors, *, storage: Storage, token_pooling: int) -> PackedVectors:

@@ -1,4 +1,4 @@
-"""Plain statistics of a page image that foretell how hard it is to read; no network.
+"""Plain statistics of a page image that predict how hard it is to read; no network.
 
 Lengths are px of the image as given. A page is made even first (its paper's brightness divided
 out), then split into ink and paper; letters are the connected pieces of ink of a letter's size.
@@ -293,12 +293,12 @@ def _global_split(page: Split, at_letters: np.ndarray, tones: np.ndarray) -> Val
     Tesseract splits in this way, so it cannot read them.
     """
     black = int(page.counts[: page.threshold + 1].sum())
-    kept = int((tones <= page.threshold).sum())
+    ink_tones = int((tones <= page.threshold).sum())
     ink_below = int((page.gray[page.ink] <= page.threshold).sum())
     return {
         "letter_tone": float(tones.mean()),
         "letter_tone_spread": float(tones.std()),
-        "lost_letters": 1 - kept / tones.size,
+        "lost_letters": 1 - ink_tones / tones.size,
         "blackened": (black - ink_below) / (tones.size + 1),
         "letter_contrast": float((1 - page.even[at_letters]).mean()) if tones.size > 1 else 0.0,
     }

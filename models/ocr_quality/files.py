@@ -1,8 +1,8 @@
 """The quality predictor's file format: model.json and the regressors beside it; no pickle.
 
-A folder holds `model.json` (what engine it foretells, from which features, how sure) and one file
+A folder holds `model.json` (what engine it predicts, from which features, how sure) and one file
 for each regressor: LightGBM's own text, or skops for a support vector regression. The first
-foretell the square root of an error rate from image statistics; a second one, where there is one,
+predict the square root of an error rate from image statistics; a second one, where there is one,
 corrects it from pooled multi-vectors.
 """
 
@@ -91,7 +91,7 @@ class QualityModel:
 
 
 def to_rate(root: np.ndarray) -> np.ndarray:
-    """What regressors foretell → an error rate, float32 in [0, 1]."""
+    """Turn what regressors predict into an error rate, float32 in [0, 1]."""
     return np.asarray(np.clip(root, 0, 1) ** 2, np.float32)
 
 
@@ -134,7 +134,7 @@ def load_model(folder: Path) -> QualityModel:
 
 
 def load_card(folder: Path) -> QualityCard:
-    """What a predictor is, without loading it. Raises ModelUnavailable."""
+    """Read what a predictor is, without loading it. Raises ModelUnavailable."""
     document = _document(folder)
     document.pop("files")
     return _card(document, folder)

@@ -67,32 +67,32 @@ class QualityPredictor:
 
     @property
     def needs_vectors(self) -> bool:
-        """Whether pages must pass the late-interaction model, and not only their statistics."""
+        """True where pages must pass the late-interaction model, and not only their statistics."""
         return bool(self.card.vectors)
 
     @cached_property
     def engine(self) -> str:
-        """The engine that it foretells, e.g. "tesseract 5.3.0"."""
+        """The engine that it predicts, e.g. "tesseract 5.3.0"."""
         return f"{self.card.engine} {self.card.engine_version}"
 
     def predict(self, images: Sequence[Picture]) -> list[QualityPrediction]:
-        """Foretell pages: uint8[height, width, 3], PIL images, or the bytes of image files.
+        """Predict pages: uint8[height, width, 3], PIL images, or the bytes of image files.
 
         Give the pixels that the engine would read: resolution is what matters most, and an image
         scaled down for a screen is harder to read than the scan it came from. Raises InvalidInput.
         """
-        found: list[QualityPrediction] = []
+        predictions: list[QualityPrediction] = []
         for start in range(0, len(images), EMBED_IMAGES):
             grays = [to_gray(image) for image in images[start : start + EMBED_IMAGES]]
             vectors = [self._pooled(tokens) for tokens in self._tokens(grays)]
             rates = self._model.rates(
                 self._statistics(grays), np.stack(vectors) if vectors else None
             )
-            found += [self._prediction(rates, number) for number in range(len(grays))]
-        return found
+            predictions += [self._prediction(rates, number) for number in range(len(grays))]
+        return predictions
 
     def attribute(self, image: Picture) -> Attribution:
-        """Which regions of a page make it hard, by leaving out one at a time.
+        """Find the regions that make a page hard, by leaving out one at a time.
 
         A region is filled with the tone of its own paper, the statistics are taken again, and its
         tokens are left out of the pool; what the expected CER falls by is what the region added.
@@ -149,8 +149,8 @@ class QualityPredictor:
     def _pooled(self, tokens: Any, left_out: tuple[int, int, int, int] | None = None) -> np.ndarray:
         matrix = tokens.hidden if self.card.vectors == "hidden" else tokens.vectors
         if left_out is not None:
-            kept = _cells_outside(tokens.tiles[0].rows, tokens.tiles[0].columns, left_out)
-            matrix = matrix[kept] if kept.any() else matrix
+            is_outside = _cells_outside(tokens.tiles[0].rows, tokens.tiles[0].columns, left_out)
+            matrix = matrix[is_outside] if is_outside.any() else matrix
         return pool_tokens(matrix, self.card.pooling)  # type: ignore[arg-type]
 
     def _prediction(self, rates: QualityRates, number: int) -> QualityPrediction:
@@ -165,7 +165,7 @@ class QualityPredictor:
 
 
 def verdict(cer: float, settings: Settings) -> Verdict:
-    """What to do with a page of an expected CER.
+    """Decide what to do with a page of an expected CER.
 
     "ocr": let the engine read it. "rescan": a better image would help, with more pixels, sharper,
     straight, evenly lit. "manual": so hard that people should copy what is on it.
@@ -219,7 +219,7 @@ def _without(gray: np.ndarray, row: int, column: int, rows: int, columns: int) -
 
 
 def _cells_outside(rows: int, columns: int, region: tuple[int, int, int, int]) -> np.ndarray:
-    """Which cells of a token grid have their centre outside of a region: bool[rows * columns]."""
+    """Mark the cells of a token grid whose centre is outside of a region: bool[rows * columns]."""
     row, column, region_rows, region_columns = region
     y = ((np.arange(rows) + 0.5) / rows * region_rows).astype(int) == row
     x = ((np.arange(columns) + 0.5) / columns * region_columns).astype(int) == column

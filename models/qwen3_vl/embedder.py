@@ -69,7 +69,7 @@ class Qwen3VLEmbedder:
         return np.concatenate(parts) if parts else self.embed_encoded([])
 
     def similarities(self, question: MultimodalInput, page: Picture) -> np.ndarray:
-        """How like a question each visual token of a page is, float32[rows, columns], cosine.
+        """Compare a question with each visual token of a page → float32[rows, columns], cosine.
 
         The states that the page's vector is pooled from, after the final norm. Raises InvalidInput
         or OutOfMemory.

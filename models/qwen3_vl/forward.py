@@ -249,7 +249,7 @@ def _decoder_layer(
     layout: _Layout,
     kept: torch.Tensor | None,
 ) -> torch.Tensor:
-    """One decoder layer; with `kept` int64[inputs] only each input's last token goes through."""
+    """Run one decoder layer; with `kept` int64[inputs] only each input's last token."""
     hidden = (hidden if kept is None else hidden[kept]) + _text_attention(
         layer.self_attn, layer.input_layernorm(hidden), cos, sin, layout, kept
     )
@@ -264,9 +264,9 @@ def _text_attention(
     layout: _Layout,
     kept: torch.Tensor | None,
 ) -> torch.Tensor:
-    asked = normal if kept is None else normal[kept]
+    queried = normal if kept is None else normal[kept]
     heads = (-1, attention.head_dim)
-    query = attention.q_norm(attention.q_proj(asked).unflatten(1, heads))
+    query = attention.q_norm(attention.q_proj(queried).unflatten(1, heads))
     key = attention.k_norm(attention.k_proj(normal).unflatten(1, heads))
     value = attention.v_proj(normal).unflatten(1, heads)
     key = _rotate(key, cos, sin)

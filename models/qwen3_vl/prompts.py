@@ -59,7 +59,7 @@ class PromptTokenizer:
         )
 
     def _closing_ids(self, token: str) -> list[int]:
-        """What must be appended so that inputs end on `token`: some tokenizers add it."""
+        """Return what must be appended so that inputs end on `token`: some tokenizers add it."""
         if not token:
             return []
         closing = self.tokenizer.convert_tokens_to_ids(token)
@@ -98,7 +98,7 @@ class PromptTokenizer:
         return np.repeat(ids, repeats)
 
     def _timed_frames(self, video: Video) -> str:
-        """One placeholder for each pair of frames behind its mean time, in seconds."""
+        """Return one placeholder for each pair of frames behind its mean time, in seconds."""
         count = len(video.frames)
         padded = count + count % FRAMES_PER_STEP
         times = [min(index, count - 1) / video.fps for index in range(padded)]

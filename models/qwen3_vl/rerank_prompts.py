@@ -115,7 +115,7 @@ class PairEncoder:
 
 
 def _shared_tokens(pairs: Sequence[EncodedInput], query_images: int) -> int:
-    """How many leading tokens all pairs have in common; 0, or with all images of the query.
+    """Count the leading tokens that all pairs share; 0, or with all images of the query.
 
     Found in the tokens themselves: a tokenizer may join the query's last characters with what
     follows them. Ends before the first image of a document, for images look alike as tokens.
@@ -131,7 +131,7 @@ def _shared_tokens(pairs: Sequence[EncodedInput], query_images: int) -> int:
 
 
 def _document_image(pair: EncodedInput, query_images: int) -> int:
-    """Where the document's first image stands; the end of a pair without one."""
+    """Find the document's first image; the end of a pair without one."""
     seen = _image_tokens(pair.visuals[:query_images])
     return int(pair.visual_index[seen]) if len(pair.visual_index) > seen else pair.tokens
 

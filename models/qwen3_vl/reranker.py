@@ -70,8 +70,8 @@ class Qwen3VLReranker:
     @torch.inference_mode()
     def _score_batch(self, batch: PackedBatch) -> np.ndarray:
         states = self.forward(batch, batch.end_rows)
-        found: np.ndarray = torch.sigmoid(states.float() @ self._direction).cpu().numpy()
-        return found
+        scores: np.ndarray = torch.sigmoid(states.float() @ self._direction).cpu().numpy()
+        return scores
 
 
 def pack_groups(groups: Sequence[EncodedGroup]) -> PackedBatch:
@@ -92,10 +92,10 @@ def pack_groups(groups: Sequence[EncodedGroup]) -> PackedBatch:
 def gather(groups: Sequence[EncodedGroup], scores: Sequence[np.ndarray]) -> np.ndarray:
     """Scores by group → float32[documents] in the order of the request."""
     total = sum(len(group.documents) for group in groups)
-    found = np.empty(total, dtype=np.float32)
+    scores_by_document = np.empty(total, dtype=np.float32)
     for group, part in zip(groups, scores, strict=True):
-        found[list(group.documents)] = part
-    return found
+        scores_by_document[list(group.documents)] = part
+    return scores_by_document
 
 
 def _answer_ids(tokenizer: object) -> list[int]:

@@ -37,7 +37,7 @@ class VisualBudget:
         return tokens * FACTOR_PX * FACTOR_PX
 
     def grid(self, image: Picture, room: int) -> np.ndarray:
-        """One image as uint8[height, width, 3] on the patch grid. Raises InvalidInput."""
+        """Put one image on the patch grid, uint8[height, width, 3]. Raises InvalidInput."""
         budget = min(self.max_pixels, room)
         if budget < self.min_pixels:
             raise InvalidInput(

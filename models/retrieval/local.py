@@ -38,8 +38,8 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
     """
     require_store(settings)
     with open_store(settings) as store:
-        held = store.fingerprint()
-        if held is None:
+        fingerprint = store.fingerprint()
+        if fingerprint is None:
             raise NotFound(
                 f"collection {settings.collection!r} is empty: quire ingest DIR fills it"
             )
@@ -49,7 +49,7 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
             return
         options = EmbedderOptions.from_settings(settings, has_gpu=False)
         if settings.precision == "auto":  # the collection's own
-            options = replace(options, precision=_precision_of(held))
+            options = replace(options, precision=_precision_of(fingerprint))
         # Before a model is loaded for nothing.
         store.check_fingerprint(options.fingerprint(options.resolved_precision))
         from models.qwen3_vl.embedder import Qwen3VLEmbedder

@@ -92,23 +92,23 @@ class Retriever:
         if not query.text.strip() and query.image is None:
             raise InvalidInput("give a text, an image, or both to search for")
         name, order = self._order_for(query, settings)
-        found = Found(rerank=name)
+        result = Found(rerank=name)
         vector = None
         if settings.mode != "text":
-            with found.timed("embed"):
+            with result.timed("embed"):
                 vector = await self._vector(query)
-        with found.timed("search"):
+        with result.timed("search"):
             wanted = max(settings.top_k, settings.rerank_k) if order else settings.top_k
-            found.hits = await asyncio.to_thread(self._candidates, query, vector, settings, wanted)
+            result.hits = await asyncio.to_thread(self._candidates, query, vector, settings, wanted)
         if order is not None:
-            with found.timed("rerank"):
+            with result.timed("rerank"):
                 candidates, others = (
-                    found.hits[: settings.rerank_k],
-                    found.hits[settings.rerank_k :],
+                    result.hits[: settings.rerank_k],
+                    result.hits[settings.rerank_k :],
                 )
-                found.hits = (await order(candidates) if candidates else []) + others
-        found.hits = _sorted(found.hits[: settings.top_k], settings)
-        return found
+                result.hits = (await order(candidates) if candidates else []) + others
+        result.hits = _sorted(result.hits[: settings.top_k], settings)
+        return result
 
     def hits(self, query: Query, settings: Settings) -> list[Hit]:
         """The hits of `search`, for callers without an event loop."""
@@ -121,16 +121,16 @@ class Retriever:
         return vector
 
     def _order_for(self, query: Query, settings: Settings) -> tuple[Rerank, OrderHits | None]:
-        """What orders the candidates of this search, if anything does. Raises InvalidInput."""
+        """Choose what orders the candidates of a search, if anything. Raises InvalidInput."""
         if settings.rerank == "late-interaction":
             if self._match is None:
                 raise InvalidInput(
-                    "no late-interaction model is at hand here: choose another rerank"
+                    "no late-interaction model is loaded here: choose another rerank"
                 )
             return "late-interaction", partial(_by_maxsim, self._match, query)
         second = self._second
         if second is None and settings.rerank == "cross-encoder":
-            raise InvalidInput("no reranker is at hand here: search with rerank none")
+            raise InvalidInput("no reranker is loaded here: search with rerank none")
         if second is None or settings.rerank == "none":
             return "none", None
         helps = query.text.strip() or not second.spec.needs_words
@@ -232,7 +232,7 @@ def _question(query: Query) -> MultimodalInput:
 def _pages(
     second: SecondStage, hits: Sequence[Hit], store: Callable[[], MilvusStore], with_image: bool
 ) -> list[MultimodalInput]:
-    """What the reranker reads of each candidate: the page's whole text, not the chunk found."""
+    """Build what the reranker reads of each candidate: the whole page, not the chunk found."""
     pages = []
     for hit, whole in zip(hits, store().page_texts(hits), strict=True):
         images: tuple[bytes, ...] = ()

@@ -80,11 +80,11 @@ class KeyRing:
 
     def _refresh(self) -> None:
         try:
-            found = self._file.stat()
+            status = self._file.stat()
         except FileNotFoundError:
             self._keys, self._stamp = {}, None
             return
-        stamp = (found.st_mtime_ns, found.st_ino)
+        stamp = (status.st_mtime_ns, status.st_ino)
         if stamp != self._stamp:
             self._keys = self._read()
             self._stamp = stamp

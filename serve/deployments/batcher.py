@@ -83,7 +83,7 @@ class TokenBatcher(Generic[Item, Result]):
                     self._release(each)
 
     def expected_wait_s(self) -> float:
-        """How long a new input would wait, by the speed measured so far; 0 while it is unknown."""
+        """Estimate how long a new input would wait by the speed so far; 0 while it is unknown."""
         return self._waiting_tokens / self._tokens_per_s if self._tokens_per_s else 0.0
 
     def admit(self, timeout_s: float) -> None:

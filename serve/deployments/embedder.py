@@ -67,7 +67,7 @@ class EmbedderDeployment(ModelDeployment):
     async def similarities(
         self, question: MultimodalInput, page: bytes, timeout_s: float
     ) -> np.ndarray:
-        """How like a question each part of a page is, float32[rows, columns].
+        """Compare a question with each part of a page → float32[rows, columns].
 
         Raises InvalidInput, DeadlineExceeded or OutOfMemory.
         """

@@ -88,43 +88,43 @@ class ModelHandle(Handle):
 
 class EmbedderHandle(ModelHandle):
     async def embed(self, items: Sequence[MultimodalInput], timeout_s: float) -> Embedded:
-        found: Embedded = await self.ask("embed", list(items), timeout_s=timeout_s)
-        return found
+        embedded: Embedded = await self.ask("embed", list(items), timeout_s=timeout_s)
+        return embedded
 
     async def similarities(
         self, question: MultimodalInput, page: bytes, timeout_s: float
     ) -> np.ndarray:
-        found: np.ndarray = await self.ask("similarities", question, page, timeout_s=timeout_s)
-        return found
+        cosines: np.ndarray = await self.ask("similarities", question, page, timeout_s=timeout_s)
+        return cosines
 
 
 class RerankerHandle(ModelHandle):
     async def score(
         self, query: MultimodalInput, documents: Sequence[MultimodalInput], timeout_s: float
     ) -> Scored:
-        found: Scored = await self.ask("score", query, list(documents), timeout_s=timeout_s)
-        return found
+        scored: Scored = await self.ask("score", query, list(documents), timeout_s=timeout_s)
+        return scored
 
 
 class LateInteractionHandle(ModelHandle):
     async def match(
         self, question: MultimodalInput, pages: Sequence[PageKey], timeout_s: float
     ) -> np.ndarray:
-        found: np.ndarray = await self.ask("match", question, list(pages), timeout_s=timeout_s)
-        return found
+        scores: np.ndarray = await self.ask("match", question, list(pages), timeout_s=timeout_s)
+        return scores
 
     async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
-        found: Evidence = await self.ask("evidence", text, page, timeout_s=timeout_s)
-        return found
+        evidence: Evidence = await self.ask("evidence", text, page, timeout_s=timeout_s)
+        return evidence
 
 
 class QualityHandle(ModelHandle):
     async def predict(self, images: Sequence[bytes], timeout_s: float) -> list[QualityPrediction]:
-        found: list[QualityPrediction] = await self.ask(
+        predictions: list[QualityPrediction] = await self.ask(
             "predict", list(images), timeout_s=timeout_s
         )
-        return found
+        return predictions
 
     async def attribute(self, image: bytes, timeout_s: float) -> Attribution:
-        found: Attribution = await self.ask("attribute", image, timeout_s=timeout_s)
-        return found
+        attribution: Attribution = await self.ask("attribute", image, timeout_s=timeout_s)
+        return attribution

@@ -119,7 +119,7 @@ class IndexerDeployment:
                     await self._submitted.wait()
 
     async def _take_over(self) -> bool:
-        """Whether the jobs are ours to run."""
+        """Try to take the journal's lock; true where the jobs are ours to run."""
         if not self._has_jobs and self._journal.lock():
             self._jobs = await asyncio.to_thread(self._journal.load)
             self._has_jobs = True

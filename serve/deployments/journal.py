@@ -113,8 +113,8 @@ class Journal:
     def arrived(self, known: Container[str]) -> dict[str, Job]:
         """The jobs that are not among the known ones."""
         ids = [file.stem for file in self._folder.glob("*.json")]
-        found = [self.find_job(job_id) for job_id in ids if job_id not in known]
-        return {job.job_id: job for job in found if job is not None}
+        jobs = [self.find_job(job_id) for job_id in ids if job_id not in known]
+        return {job.job_id: job for job in jobs if job is not None}
 
     def load(self) -> dict[str, Job]:
         """Every job by id. A file that cannot be read is set aside, under the suffix .bad."""
@@ -165,9 +165,9 @@ def _read(file: Path) -> Job:
     """Raises OSError, or ValueError where the file is damaged or of another version."""
     try:
         entry = json.loads(file.read_text())
-        asked = entry["request"]
+        fields = entry["request"]
         request = JobRequest(
-            **{**asked, "paths": tuple(asked["paths"]), "tags": tuple(asked["tags"])}
+            **{**fields, "paths": tuple(fields["paths"]), "tags": tuple(fields["tags"])}
         )
         job = Job(**{**entry, "request": request, "documents": tuple(entry["documents"])})
     except (KeyError, TypeError, AttributeError) as error:

@@ -46,5 +46,5 @@ class LateInteractionDeployment(ModelDeployment):
 
     @traced("evidence")
     async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
-        """Where on a page the words of a text are. Raises NotFound or DeadlineExceeded."""
+        """Find where on a page the words of a text are. Raises NotFound or DeadlineExceeded."""
         return await in_turn(self._worker, timeout_s, self._search.evidence, text, page)

@@ -29,10 +29,10 @@ class QualityDeployment(ModelDeployment):
 
     @traced("quality")
     async def predict(self, images: Sequence[bytes], timeout_s: float) -> "list[QualityPrediction]":
-        """One prediction for each image file. Raises InvalidInput or DeadlineExceeded."""
+        """Predict the error rates of each image file. Raises InvalidInput or DeadlineExceeded."""
         return await in_turn(self._worker, timeout_s, self._predictor.predict, images)
 
     @traced("attribution")
     async def attribute(self, image: bytes, timeout_s: float) -> "Attribution":
-        """What makes a page hard. Raises InvalidInput or DeadlineExceeded."""
+        """Find what makes a page hard. Raises InvalidInput or DeadlineExceeded."""
         return await in_turn(self._worker, timeout_s, self._predictor.attribute, image)

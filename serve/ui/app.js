@@ -173,7 +173,7 @@ function link(id, go) {
   });
 }
 
-function startAnew() {
+function startOver() {
   goTo({});
   restore();
   form.focus();
@@ -208,7 +208,7 @@ async function learnServer() {
   }
 }
 
-link("home", startAnew);
+link("home", startOver);
 link("to-search", () => showView("search"));
 link("to-documents", () => showView("documents"));
 byId("choose-files").addEventListener("click", () => byId("upload-files").click());

@@ -55,7 +55,7 @@ class Message(Foreign):
 def to_input(
     item: str | TextAndImage, settings: Settings, instruction: str | None = None
 ) -> MultimodalInput:
-    """What the models take. Raises InvalidInput or TooLarge."""
+    """Turn an item of a request into what the models take. Raises InvalidInput or TooLarge."""
     if isinstance(item, str):
         return MultimodalInput(text=item, instruction=instruction)
     images = (image_bytes(item.image, settings),) if item.image is not None else ()

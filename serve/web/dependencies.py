@@ -34,19 +34,19 @@ async def any_caller(request: Request) -> Caller:
 
 
 async def searcher(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
-    """Who may search. Raises Forbidden."""
+    """Require a caller who may search. Raises Forbidden."""
     caller.may("search")
     return caller
 
 
 async def ingester(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
-    """Who may add, index again and remove documents. Raises Forbidden."""
+    """Require a caller who may add, index again and remove documents. Raises Forbidden."""
     caller.may("ingest")
     return caller
 
 
 async def admin(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
-    """Who may look behind the scenes. Raises Forbidden."""
+    """Require a caller who may see metrics and all tenants' jobs. Raises Forbidden."""
     caller.may("admin")
     return caller
 
@@ -57,13 +57,13 @@ async def deadline_of(request: Request) -> float:
 
 
 def is_form(request: Request) -> bool:
-    """Whether the body is a form that may have files."""
+    """True where the body is a form that may have files."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "multipart/form-data"
 
 
 def first_problem(error: ValidationError) -> InvalidInput:
-    """What is wrong with a body, and where, in a line."""
+    """Say what is wrong with a body, and where, in a line."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     return InvalidInput(f"{place or 'request'}: {first['msg']}")

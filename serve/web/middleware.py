@@ -124,7 +124,7 @@ class RequestMiddleware:
 
 
 def _check_origin(request: Request, is_local: bool) -> None:
-    """Where no key is asked for, no other site's page may speak through the browser.
+    """Refuse other sites' pages where no key is asked for.
 
     Raises Forbidden.
     """
@@ -138,7 +138,7 @@ def _check_origin(request: Request, is_local: bool) -> None:
 
 
 def _timeout_s(request: Request, settings: Settings) -> float:
-    """How long a request may take: its own wish where it is shorter than the service's limit."""
+    """Return the seconds that a request may take: its own wish, up to the service's limit."""
     try:
         wish = float(request.headers.get("x-request-timeout-s", "inf"))
     except ValueError:

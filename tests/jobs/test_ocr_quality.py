@@ -17,7 +17,7 @@ from cluster.settings import load_settings
 from jobs.ocr_quality.accuracy import accuracy
 from jobs.ocr_quality.degrade import EFFECTS, Effect, degrade, plan_effects
 from jobs.ocr_quality.engines import find_engine
-from jobs.ocr_quality.fit import figures, folds
+from jobs.ocr_quality.fit import folds, metrics
 from jobs.ocr_quality.label import LabelContext, LabelDocument, LabelRequest, label_pages, spread
 from jobs.ocr_quality.label_store import LabelStore
 from jobs.ocr_quality.report import write_report
@@ -366,9 +366,9 @@ def test_documents_stay_whole_in_folds() -> None:
 
 def test_figures() -> None:
     true = np.array([0.0, 0.1, 0.3, 0.9])
-    perfect = figures(true, true)
+    perfect = metrics(true, true)
     assert (perfect["mae"], perfect["spearman"], perfect["auroc"]) == (0, 1, 1)
-    mean = figures(true, np.full(4, true.mean()))
+    mean = metrics(true, np.full(4, true.mean()))
     assert mean["of_mean"] == 1
     assert np.isnan(mean["spearman"])
 

@@ -62,7 +62,7 @@ export function createDocuments({ open, only, reindexing, counted }) {
       title: t("deleteTitle"), text: t("deleteText", documentName(document), document.pages),
       action: t("delete"), danger: true,
     });
-    if (!sure) return focusDelete(document.doc_id); // the list may have been drawn anew meanwhile
+    if (!sure) return focusDelete(document.doc_id); // the list may have been redrawn meanwhile
     try {
       await deleteDocument(document);
     } catch (problem) {
@@ -153,7 +153,7 @@ export function createDocuments({ open, only, reindexing, counted }) {
     }
   }
 
-  /** A list that is drawn anew under a person's hands leaves the focus where it was. */
+  /** A list that is redrawn under a person's hands leaves the focus where it was. */
   function keepingFocus(draw) {
     const label = place.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
     draw();

@@ -48,7 +48,7 @@ export function toast(text, { failed = false } = {}) {
   note.append(iconButton("close", t("close"), gone));
   toasts.append(note);
   if (toasts.matches(":popover-open")) toasts.hidePopover();
-  toasts.showPopover(); // anew, so that it lies above a dialog opened since
+  toasts.showPopover(); // opened again, so that it lies above a dialog opened since
   announce(text);
   if (!failed) setTimeout(gone, TOAST_S * 1000);
 }

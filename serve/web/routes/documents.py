@@ -69,8 +69,8 @@ async def upload(request: Request, service: Serving, caller: Ingester) -> JobAcc
         paths = [
             await service.keep_upload(tenant, file.filename or "", file.file) for file in files
         ]
-    asked = JobRequest("ingest", tenant, tuple(dict.fromkeys(paths)), tags, metadata)
-    job = await service.submit(asked)
+    job_request = JobRequest("ingest", tenant, tuple(dict.fromkeys(paths)), tags, metadata)
+    job = await service.submit(job_request)
     return JobAccepted(job_id=job.job_id, status=job.status)
 
 
@@ -87,10 +87,10 @@ async def documents(
 ) -> DocumentList:
     """Documents, newest first."""
     wanted = Filter(tenant=caller.tenant_for(tenant), tags=(tag,) if tag else ())
-    found = await service.documents(wanted, status)
+    listed = await service.documents(wanted, status)
     word = q.casefold()
     passing = [
-        each for each in found if word in f"{each.title}\n{file_name(each.source)}".casefold()
+        each for each in listed if word in f"{each.title}\n{file_name(each.source)}".casefold()
     ]
     shown = [DocumentBody.of(each) for each in passing[offset : offset + limit]]
     return DocumentList(documents=shown, total=len(passing))
@@ -100,7 +100,7 @@ async def documents(
 async def document(
     doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
 ) -> DocumentBody:
-    """One document."""
+    """Return one document."""
     return DocumentBody.of(await service.document(caller.one_tenant(tenant), doc_id))
 
 
@@ -113,14 +113,14 @@ async def original(
     doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
 ) -> FileResponse:
     """The file as it was ingested, while it still has the same bytes."""
-    held = await service.document(caller.one_tenant(tenant), doc_id)
+    stored = await service.document(caller.one_tenant(tenant), doc_id)
     most_bytes = service.settings.max_document_bytes
 
     def fetch() -> tuple[str, ExitStack]:
         with ExitStack() as stack:
             try:
-                path = stack.enter_context(local_copy(held.source, most_bytes))
-                if sha256_of(path) == held.sha256:
+                path = stack.enter_context(local_copy(stored.source, most_bytes))
+                if sha256_of(path) == stored.sha256:
                     return path, stack.pop_all()
             except (OSError, UnreadableDocument) as error:
                 raise NotFound("the original file is not where it was") from error
@@ -130,7 +130,7 @@ async def original(
     return FileResponse(
         path,
         media_type="application/octet-stream",
-        filename=file_name(held.source),
+        filename=file_name(stored.source),
         background=BackgroundTask(copies.close),
     )
 
@@ -149,9 +149,11 @@ async def reindex(
     doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
 ) -> JobAccepted:
     """Render, read and embed a document again, in the background."""
-    held = await service.document(caller.one_tenant(tenant), doc_id)
-    asked = JobRequest("reindex", held.tenant, (held.source,), held.tags, held.metadata)
-    job = await service.submit(asked)
+    stored = await service.document(caller.one_tenant(tenant), doc_id)
+    job_request = JobRequest(
+        "reindex", stored.tenant, (stored.source,), stored.tags, stored.metadata
+    )
+    job = await service.submit(job_request)
     return JobAccepted(job_id=job.job_id, status=job.status)
 
 
@@ -165,11 +167,11 @@ def _metadata(text: str) -> dict[str, Scalar]:
     if not text:
         return {}
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"metadata is not JSON: {error}") from error
-    if not isinstance(found, dict) or not all(
-        isinstance(value, str | int | float | bool) for value in found.values()
+    if not isinstance(values, dict) or not all(
+        isinstance(value, str | int | float | bool) for value in values.values()
     ):
         raise InvalidInput("metadata is a JSON object of texts, numbers and booleans")
-    return found
+    return values

@@ -88,9 +88,9 @@ async def embeddings(
     spec = service.models.embedder_spec
     check_model(asked.model, spec)
     items = await service.in_background(_openai_inputs, asked, service)
-    found = await service.embed(items, deadline)
-    vectors = shortened(found.vectors, asked.dimensions)
-    used = sum(found.tokens)
+    embedded = await service.embed(items, deadline)
+    vectors = shortened(embedded.vectors, asked.dimensions)
+    used = sum(embedded.tokens)
     body = {
         "object": "list",
         "model": spec.name,
@@ -110,8 +110,8 @@ async def cohere_embed(
     """Vectors of texts and images by type, unit length."""
     check_model(asked.model, service.models.embedder_spec)
     items = await service.in_background(_cohere_inputs, asked, service)
-    found = await service.embed(items, deadline)
-    vectors = shortened(found.vectors, asked.output_dimension)
+    embedded = await service.embed(items, deadline)
+    vectors = shortened(embedded.vectors, asked.output_dimension)
     body = {
         "id": str(uuid.uuid4()),
         "response_type": "embeddings_by_type",
@@ -119,7 +119,7 @@ async def cohere_embed(
             kind: _by_type(vectors, kind) for kind in dict.fromkeys(asked.embedding_types)
         },
         "texts": asked.texts or [],
-        "meta": {"api_version": {"version": "2"}, "billed_units": _billed(items, found)},
+        "meta": {"api_version": {"version": "2"}, "billed_units": _billed(items, embedded)},
     }
     return JSONResponse(body)
 

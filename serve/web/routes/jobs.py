@@ -49,16 +49,16 @@ async def _events(
 ) -> AsyncIterator[str]:
     while not await request.is_disconnected():
         try:
-            found = await service.next_version(caller.tenant, job_id, seen, WAIT_S)
+            job = await service.next_version(caller.tenant, job_id, seen, WAIT_S)
         except QuireError:
             return  # the client asks again, with the last id that it has
-        if found.version > seen or found.is_over:
-            seen = found.version
-            event = found.status if found.is_over else "progress"
-            yield _sse(event, seen, body_of(found).model_dump(mode="json"))
+        if job.version > seen or job.is_over:
+            seen = job.version
+            event = job.status if job.is_over else "progress"
+            yield _sse(event, seen, body_of(job).model_dump(mode="json"))
         else:
             yield ": still here\n\n"
-        if found.is_over:
+        if job.is_over:
             return
 
 
@@ -76,5 +76,5 @@ def body_of(job: Job) -> JobBody:
 
 
 def _sse(event: str, number: int, data: Any) -> str:
-    """One server-sent event."""
+    """Format one server-sent event."""
     return f"event: {event}\nid: {number}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -60,10 +60,10 @@ async def quality(
 ) -> QualityResponse:
     """The errors that OCR would make on each picture, and what to do with it."""
     images = await _images(request, service.settings)
-    found = await service.quality(images, deadline)
+    predictions = await service.quality(images, deadline)
     return QualityResponse(
-        engine=found[0].engine,
-        predictions=[PredictionBody.of(each, service.settings) for each in found],
+        engine=predictions[0].engine,
+        predictions=[PredictionBody.of(each, service.settings) for each in predictions],
     )
 
 
@@ -77,7 +77,7 @@ async def page_quality(
     format: Literal["json", "png"] = "json",
     width: Annotated[int | None, Query(ge=16, le=8192, description="Of the PNG, in px.")] = None,
 ) -> Response:
-    """What makes an indexed page hard to read: regions, or the page with them drawn over it."""
+    """Show what makes an indexed page hard to read: regions, or the page with them drawn."""
     doc_id, number = parse_page_id(page_id)
     tenant = caller.one_tenant(tenant)
     page, found, jpeg = await service.page_quality(tenant, doc_id, number, deadline)
@@ -96,7 +96,7 @@ async def _images(request: Request, settings: Any) -> list[bytes]:
                 raise InvalidInput("there is no file in the field `images`")
             return [checked_image(await file.read(), settings) for file in files]
     try:
-        asked = QualityRequest.model_validate_json(await request.body())
+        body = QualityRequest.model_validate_json(await request.body())
     except ValidationError as error:
         raise first_problem(error) from error
-    return [image_bytes(text, settings) for text in asked.images]
+    return [image_bytes(text, settings) for text in body.images]

@@ -56,10 +56,10 @@ async def rerank(
     asked: RerankRequest, service: Serving, caller: Searcher, deadline: Deadline
 ) -> dict[str, Any]:
     """Documents by how well they answer the query, best first."""
-    found = await _score(
+    scored = await _score(
         service, asked.model, asked.query, asked.documents, asked.instruction, deadline
     )
-    results = _results(found.scores, asked.top_n)
+    results = _results(scored.scores, asked.top_n)
     if asked.return_documents:
         for result in results:
             document = asked.documents[result["index"]]
@@ -70,7 +70,7 @@ async def rerank(
         "id": str(uuid.uuid4()),
         "model": service.models.reranker_spec.name,
         "results": results,
-        "usage": {"total_tokens": found.tokens},
+        "usage": {"total_tokens": scored.tokens},
         "meta": _meta("1"),
     }
 
@@ -80,10 +80,10 @@ async def cohere_rerank(
     asked: CohereRerankRequest, service: Serving, caller: Searcher, deadline: Deadline
 ) -> dict[str, Any]:
     """Documents by how well they answer the query, best first."""
-    found = await _score(service, asked.model, asked.query, asked.documents, None, deadline)
+    scored = await _score(service, asked.model, asked.query, asked.documents, None, deadline)
     return {
         "id": str(uuid.uuid4()),
-        "results": _results(found.scores, asked.top_n),
+        "results": _results(scored.scores, asked.top_n),
         "meta": _meta("2"),
     }
 

@@ -56,14 +56,14 @@ async def search(
     settings = service.settings.model_copy(update=asked.choices())
     wanted = asked.filters.to_filter(caller.tenant_for(asked.filters.tenant))
     query = SearchQuery(text=asked.text, image=image, filter=wanted)
-    found = await service.search(query, settings, deadline)
-    took_ms = {stage: round(1000 * seconds, 1) for stage, seconds in found.seconds.items()}
+    result = await service.search(query, settings, deadline)
+    took_ms = {stage: round(1000 * seconds, 1) for stage, seconds in result.seconds.items()}
     body = SearchResponse(
         request_id=request.state.request_id,
         mode=settings.mode,
-        rerank=found.rerank,
+        rerank=result.rerank,
         hits=[
-            _hit(rank, hit, asked.text, settings) for rank, hit in enumerate(found.hits, start=1)
+            _hit(rank, hit, asked.text, settings) for rank, hit in enumerate(result.hits, start=1)
         ],
         took_ms={**took_ms, "total": round(sum(took_ms.values()), 1)},
     )
@@ -112,15 +112,15 @@ async def _asked(request: Request, settings: Settings) -> tuple[SearchRequest, b
     """The body, JSON or a form with an image file, and the image it brings."""
     if is_form(request):
         async with request.form(max_files=1, max_fields=4) as form:
-            asked = _parse(form.get("request") or "{}")
+            body = _parse(form.get("request") or "{}")
             file = form.get("image")
             if isinstance(file, UploadFile):
-                if asked.image is not None:
+                if body.image is not None:
                     raise InvalidInput("give the image once: as the file or in the request")
-                return asked, checked_image(await file.read(), settings)
+                return body, checked_image(await file.read(), settings)
     else:
-        asked = _parse(await request.body())
-    return asked, None if asked.image is None else image_bytes(asked.image, settings)
+        body = _parse(await request.body())
+    return body, None if body.image is None else image_bytes(body.image, settings)
 
 
 def _parse(body: Any) -> SearchRequest:
