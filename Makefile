@@ -10,7 +10,7 @@ READY = .venv/.ready
 export PYTHONDONTWRITEBYTECODE =
 export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/pycache
 
-.PHONY: demo test check bench setup system browser kustomize apt format clean
+.PHONY: demo test check docs bench setup system browser kustomize apt format clean
 
 demo: setup system ## Index a small library (or PDFS=folder) and search it
 	$(RUN)/quire demo $(if $(PDFS),--pdfs "$(PDFS)")
@@ -32,6 +32,9 @@ bench: setup system ## Measure: planner, embedder, reranker, store, retrieval, m
 	$(RUN)/python -m benchmarks.maxsim
 	$(RUN)/python -m benchmarks.evidence
 	$(RUN)/python -m benchmarks.serving
+
+docs: setup ## Write the pages that follow from the code: docs/cli.md, settings.md, api.md
+	$(RUN)/python -m docs.generate
 
 format: setup
 	$(RUN)/ruff format .

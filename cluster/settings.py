@@ -56,7 +56,6 @@ class Settings(BaseSettings):
         env_prefix="QUIRE_",
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,  # one field leaves the others as they are
-        yaml_file="quire.yaml",
         frozen=True,
         extra="forbid",
     )
@@ -303,7 +302,7 @@ class Settings(BaseSettings):
         def source(values: dict[str, Any]) -> InitSettingsSource:
             return InitSettingsSource(settings_cls, with_names_of_today(values))
 
-        file = source(YamlConfigSettingsSource(settings_cls)())
+        file = source(YamlConfigSettingsSource(settings_cls, yaml_file="quire.yaml")())
         former = source(read_variables(f"QUIRE_{name.upper()}" for name in FORMER_NAMES))
         given = [each() for each in (init_settings, env_settings, file)]
         plan = next((values["plan"] for values in given if "plan" in values), "")

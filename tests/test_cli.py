@@ -2,17 +2,22 @@
 
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from cluster.command_line import parse_metadata
+from cluster.command_line import parse_metadata, print_rows, shorten_path
 from cluster.errors import InvalidInput
 from cluster.settings import Settings, load_settings
-from quire import app
+from quire import COMMANDS, ENTRIES, app
 
-HEAVY = ("torch", "transformers", "ray", "pymilvus", "pymupdf", "numpy", "PIL")
+HEAVY = ("torch", "transformers", "ray", "pymilvus", "pymupdf", "numpy", "PIL", "pydantic", "yaml")
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -26,13 +31,33 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["ingest", "search", "status", "documents", "forget", "models"])
-def test_every_option_has_a_help_text(command: str) -> None:
-    from typer.main import get_command
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_command_loads_and_says_what_its_line_in_the_list_says(name: str) -> None:
+    root: Any = get_command(app)
+    command = root.commands[name]
+    if ENTRIES[name].is_group:
+        for sub in command.commands.values():
+            check_options(sub)
+    else:
+        assert command.help.splitlines()[0] == ENTRIES[name].help
+        check_options(command)
 
-    group = get_command(app)
-    for parameter in group.commands[command].params:  # type: ignore[attr-defined]
+
+def check_options(command: Any) -> None:
+    for parameter in command.params:
         assert getattr(parameter, "help", None) or parameter.name == "help", parameter.name
+
+
+def test_help_lists_every_command_in_its_group() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    titles = [shown.index(f"{title}:") for title in COMMANDS]
+    assert titles == sorted(titles)
+    assert all(f"  {name} " in shown for name in ENTRIES)
+
+
+def test_an_unknown_command_is_said() -> None:
+    done = CliRunner().invoke(app, ["serach"])
+    assert done.exit_code == 2 and "serach" in done.output
 
 
 def test_models_lists_memory() -> None:
@@ -87,3 +112,44 @@ def test_metadata_values_are_typed() -> None:
     }
     with pytest.raises(InvalidInput, match="KEY=VALUE"):
         parse_metadata(["nothing"])
+
+
+def test_former_names_of_settings_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(quality_read_cer=0.3).quality_ocr_cer == 0.3
+    (tmp_path / "quire.yaml").write_text("quality_by_hand_cer: 0.7\n")
+    assert load_settings().quality_manual_cer == 0.7
+    monkeypatch.setenv("QUIRE_QUALITY_BY_HAND_CER", "0.8")
+    assert load_settings().quality_manual_cer == 0.8
+    monkeypatch.setenv("QUIRE_QUALITY_MANUAL_CER", "0.9")  # today's name wins
+    assert load_settings().quality_manual_cer == 0.9
+
+
+def table(rows: list[dict[str, Any]], width: int, **options: Any) -> str:
+    console = Console(width=width, file=StringIO())
+    print_rows(rows, False, empty="nothing", console=console, **options)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_tables_fold_no_id_and_shorten_the_middle_of_paths() -> None:
+    path = "/data/archive/2024/quarter-3/invoices/" + "x" * 60 + "/brightwater.pdf"
+    rows = [{"doc_id": "3f" * 16, "status": "indexed", "pages": 12, "source": path}]
+    narrow = table(rows, 80).splitlines()
+    assert len(narrow) == 2
+    assert "3f" * 16 in narrow[1] and narrow[1].rstrip().endswith("brightwater.pdf")
+    assert "…" in narrow[1] and "/data" in narrow[1]
+    assert path in table(rows, 300)
+    notes = [{"model": "qwen3-vl-embedding-2b", "note": "word " * 40}]
+    shown = table(notes, 60)
+    assert "qwen3-vl-embedding-2b" in shown and len(shown.splitlines()) > 2  # the last one wraps
+
+
+def test_a_path_keeps_its_name_as_long_as_it_can() -> None:
+    assert shorten_path("/a/b/c.pdf", 20) == "/a/b/c.pdf"
+    assert shorten_path("/long/folder/name/file.pdf", 16) == "/long/…/file.pdf"
+    assert shorten_path("請求書/" * 9 + "合計.pdf", 20).endswith("合計.pdf")
+    for chars in range(8, 30):
+        assert cell_len(shorten_path("/data/請求書/" + "y" * 40 + ".pdf", chars)) <= chars
