@@ -46,7 +46,7 @@ CONSOLE = Console()
 
 
 @dataclass
-class Row:
+class Measurement:
     """One measured fact, and whether it is what was promised (None: nothing was)."""
 
     section: str
@@ -169,36 +169,36 @@ def _open(url: str, bodies: list[Any], per_s: float, seconds: float) -> Outcome:
     return asyncio.run(Load(url, bodies).open(per_s, seconds))
 
 
-def overhead(service: Service) -> Iterator[Row]:
+def overhead(service: Service) -> Iterator[Measurement]:
     """The router against the same calls made in-process, in turn, and where its time goes."""
     for clients in CLIENTS:
         inside = _in_process(service, clients, STEADY_S)
         outside = service.closed(service.searches(), clients, STEADY_S)
         for share in (50, 95, 99):
-            yield Row(
+            yield Measurement(
                 "overhead",
                 f"search, {clients} clients, p{share}",
                 f"router {outside.percentile_ms(share):.1f} ms, in-process "
                 f"{inside.percentile_ms(share):.1f} ms",
             )
-        yield Row(
+        yield Measurement(
             "overhead",
             f"search, {clients} clients, throughput",
             f"router {outside.per_s:.0f}/s, in-process {inside.per_s:.0f}/s",
         )
         if clients == 1:
             extra = outside.percentile_ms(50) - inside.percentile_ms(50)
-            yield Row("overhead", "router and handles, p50", f"{extra:.1f} ms", extra <= 6)
+            yield Measurement("overhead", "router and handles, p50", f"{extra:.1f} ms", extra <= 6)
             yield from _stages(outside)
 
 
-def _stages(outcome: Outcome) -> Iterator[Row]:
+def _stages(outcome: Outcome) -> Iterator[Measurement]:
     bodies = [body for body in outcome.bodies if body]
     for stage in bodies[0]:
         times = sorted(body[stage] for body in bodies)
-        yield Row("overhead", f"stage {stage}, p50", f"{times[len(times) // 2]:.1f} ms")
+        yield Measurement("overhead", f"stage {stage}, p50", f"{times[len(times) // 2]:.1f} ms")
     rest = outcome.percentile_ms(50) - sorted(b["total"] for b in bodies)[len(bodies) // 2]
-    yield Row("overhead", "HTTP, proxy, JSON, p50", f"{rest:.1f} ms")
+    yield Measurement("overhead", "HTTP, proxy, JSON, p50", f"{rest:.1f} ms")
 
 
 def _in_process(service: Service, clients: int, seconds: float) -> Outcome:
@@ -233,7 +233,7 @@ def _in_process(service: Service, clients: int, seconds: float) -> Outcome:
     return outcome
 
 
-def batching(service: Service) -> Iterator[Row]:
+def batching(service: Service) -> Iterator[Measurement]:
     """Embeddings of one text a request, 64 clients: batches by budget against one at a time."""
     together = service.closed(service.texts(), 64, STEADY_S)
     scaling = service.settings.embedder_replicas
@@ -243,7 +243,7 @@ def batching(service: Service) -> Iterator[Row]:
     again = service.closed(service.texts(), 64, STEADY_S)
     mean = (together.per_s + again.per_s) / 2
     ratio = mean / alone.per_s
-    yield Row(
+    yield Measurement(
         "batching",
         "embeddings, 64 clients",
         f"{together.per_s:.0f} and {again.per_s:.0f}/s, one at a time {alone.per_s:.0f}/s: "
@@ -252,15 +252,15 @@ def batching(service: Service) -> Iterator[Row]:
     )
     limit_ms = service.settings.request_timeout_s * 1000
     late = max(together.percentile_ms(95), again.percentile_ms(95))
-    yield Row("batching", "p95 with batches", f"{late:.0f} ms", late < limit_ms)
+    yield Measurement("batching", "p95 with batches", f"{late:.0f} ms", late < limit_ms)
 
 
-def latency(service: Service) -> Iterator[Row]:
+def latency(service: Service) -> Iterator[Measurement]:
     """One search after the other, with and without reranking of 20 candidates."""
     for rerank, limit_ms in (("none", 1000), ("cross-encoder", 3000)):
         outcome = service.closed(service.searches(rerank=rerank, rerank_k=20), 1, STEADY_S)
         late = outcome.percentile_ms(95)
-        yield Row(
+        yield Measurement(
             "latency",
             f"rerank {rerank}, p50 / p95",
             f"{outcome.percentile_ms(50):.0f} / {late:.0f} ms",
@@ -268,7 +268,7 @@ def latency(service: Service) -> Iterator[Row]:
         )
 
 
-def overload(service: Service) -> Iterator[Row]:
+def overload(service: Service) -> Iterator[Measurement]:
     """Reranked searches at ten times the rate that the service can do."""
     bodies = service.searches(rerank="cross-encoder", rerank_k=20)
     normal = service.closed(bodies, NORMAL_CLIENTS, 2 * STEADY_S)
@@ -277,30 +277,32 @@ def overload(service: Service) -> Iterator[Row]:
     outcome = service.start_open(bodies, rate, OVERLOAD_S).result()
     after = service.memory_mib()
     wrong = sum(n for status, n in outcome.statuses.items() if status not in (200, 429, 503))
-    yield Row(
+    yield Measurement(
         "overload",
         f"capacity, {NORMAL_CLIENTS} clients",
         f"{normal.per_s:.1f}/s; sent {rate:.0f}/s",
     )
-    yield Row("overload", "statuses", str(dict(outcome.statuses)), wrong == 0)
+    yield Measurement("overload", "statuses", str(dict(outcome.statuses)), wrong == 0)
     missing = outcome.without_retry_after
-    yield Row("overload", "refusals without Retry-After", str(missing), missing == 0)
+    yield Measurement("overload", "refusals without Retry-After", str(missing), missing == 0)
     slow = outcome.percentile_ms(99) / normal.percentile_ms(99)
-    yield Row(
+    yield Measurement(
         "overload",
         "accepted p99 against normal",
         f"{outcome.percentile_ms(99):.0f} / {normal.percentile_ms(99):.0f} ms = {slow:.2f}×",
         slow <= 2,
     )
     done = outcome.per_s / normal.per_s
-    yield Row("overload", "accepted, as a share of capacity", f"{done:.2f}")
-    yield Row("overload", "memory", f"{before:.0f} → {after:.0f} MiB", after < 1.1 * before + 64)
+    yield Measurement("overload", "accepted, as a share of capacity", f"{done:.2f}")
+    yield Measurement(
+        "overload", "memory", f"{before:.0f} → {after:.0f} MiB", after < 1.1 * before + 64
+    )
     recovered = service.closed(bodies, 1, 10)
     fine = set(recovered.statuses) == {200}
-    yield Row("overload", "right afterwards", str(dict(recovered.statuses)), fine)
+    yield Measurement("overload", "right afterwards", str(dict(recovered.statuses)), fine)
 
 
-def kills(service: Service) -> Iterator[Row]:
+def kills(service: Service) -> Iterator[Measurement]:
     """A replica is killed every 15 seconds, in turn of router, embedder and reranker."""
     two = {"min_replicas": 2, "max_replicas": 2}
     names = ("router", "embedder_replicas", "reranker_replicas")
@@ -319,23 +321,23 @@ def kills(service: Service) -> Iterator[Row]:
     outcome = running.result()
     total = sum(outcome.first_tries.values())
     first, last = outcome.first_tries[True] / total, outcome.in_the_end[True] / total
-    yield Row("kills", "requests, kills", f"{total}, {killed}; {dict(outcome.statuses)}")
-    yield Row("kills", "first try", f"{first:.4%}", first >= 0.99)
-    yield Row("kills", "with two retries", f"{last:.4%}", last == 1)
+    yield Measurement("kills", "requests, kills", f"{total}, {killed}; {dict(outcome.statuses)}")
+    yield Measurement("kills", "first try", f"{first:.4%}", first >= 0.99)
+    yield Measurement("kills", "with two retries", f"{last:.4%}", last == 1)
     service.update(**former)
 
 
-def update(service: Service) -> Iterator[Row]:
+def update(service: Service) -> Iterator[Measurement]:
     """The application is deployed anew, with another setting, under load."""
     running = service.start_closed(service.searches(), 8, 60)
     time.sleep(5)
     service.update(top_k=service.settings.top_k + 1)
     outcome = running.result()
     failed = sum(n for status, n in outcome.statuses.items() if status != 200)
-    yield Row("update", "statuses", str(dict(outcome.statuses)), failed == 0)
+    yield Measurement("update", "statuses", str(dict(outcome.statuses)), failed == 0)
 
 
-def autoscaling(service: Service) -> Iterator[Row]:
+def autoscaling(service: Service) -> Iterator[Measurement]:
     """A burst on an embedder that may have three replicas, and the quiet after it."""
     former = service.settings.embedder_replicas
     scaling = ModelScaling(
@@ -348,12 +350,14 @@ def autoscaling(service: Service) -> Iterator[Row]:
     running.result()
     most = max(most, len(service.replicas("embedder")))
     down = _seconds_until(lambda: len(service.replicas("embedder")) == 1, 150)
-    yield Row("autoscaling", "another replica after", f"{up:.0f} s (at most {most})", up <= 30)
-    yield Row("autoscaling", "back to one after", f"{down:.0f} s", down <= 120)
+    yield Measurement(
+        "autoscaling", "another replica after", f"{up:.0f} s (at most {most})", up <= 30
+    )
+    yield Measurement("autoscaling", "back to one after", f"{down:.0f} s", down <= 120)
     service.update(embedder_replicas=former)
 
 
-def outage(service: Service) -> Iterator[Row]:
+def outage(service: Service) -> Iterator[Measurement]:
     """Milvus is stopped for 30 seconds, then goes on."""
     state = service.settings.data_dir / "milvus" / "server.json"
     server = psutil.Process(json.loads(state.read_text())["pid"])
@@ -362,7 +366,7 @@ def outage(service: Service) -> Iterator[Row]:
     stopped = time.monotonic()
     found = httpx.post(f"{service.url}/v1/search", json=body, timeout=30)
     took = time.monotonic() - stopped
-    yield Row(
+    yield Measurement(
         "outage",
         "first answer",
         f"{found.status_code} in {took:.1f} s",
@@ -381,9 +385,9 @@ def outage(service: Service) -> Iterator[Row]:
     back = _seconds_until(
         lambda: httpx.post(f"{service.url}/v1/search", json=body, timeout=30).status_code == 200, 60
     )
-    yield Row("outage", "slowest 503 meanwhile", f"{slowest:.1f} s", slowest <= 5)
-    yield Row("outage", "/readyz tells", str(told), told)
-    yield Row("outage", "answers again after", f"{back:.1f} s", back <= 30)
+    yield Measurement("outage", "slowest 503 meanwhile", f"{slowest:.1f} s", slowest <= 5)
+    yield Measurement("outage", "/readyz tells", str(told), told)
+    yield Measurement("outage", "answers again after", f"{back:.1f} s", back <= 30)
 
 
 def _seconds_until(condition: Callable[[], bool], limit_s: float) -> float:
@@ -395,7 +399,7 @@ def _seconds_until(condition: Callable[[], bool], limit_s: float) -> float:
     return float("inf")
 
 
-SECTIONS: dict[str, Callable[[Service], Iterator[Row]]] = {
+SECTIONS: dict[str, Callable[[Service], Iterator[Measurement]]] = {
     each.__name__: each
     for each in (overhead, batching, latency, overload, kills, update, autoscaling, outage)
 }

@@ -12,7 +12,7 @@ SCOPE_CHARS = 12
 _DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
 
 
-def label(kind: str, *values: Scalar) -> str:
+def filter_label(kind: str, *values: Scalar) -> str:
     """The digest under which a value can be found, hex."""
     # JSON keeps 1, "1" and true apart.
     return hashlib.sha256(json.dumps([kind, *values]).encode()).hexdigest()[:LABEL_CHARS]
@@ -23,7 +23,7 @@ def document_key(tenant: str, doc_id: str) -> str:
 
     Two tenants may hold the same bytes; neither may touch the other's. Raises InvalidInput.
     """
-    return f"{label('tenant', tenant)[:SCOPE_CHARS]}:{checked_doc_id(doc_id)}"
+    return f"{filter_label('tenant', tenant)[:SCOPE_CHARS]}:{checked_doc_id(doc_id)}"
 
 
 def page_row_id(tenant: str, doc_id: str, page: int, chunk: int = 0) -> str:

@@ -30,7 +30,7 @@ SLOTS = (1, 2, 3, 4)  # equal shares of one card
 
 
 @dataclass(frozen=True)
-class Models:
+class PlannedModels:
     """What may be used. Without rerankers nothing is reranked."""
 
     embedders: tuple[Candidate, ...]
@@ -52,7 +52,7 @@ class Planner:
     """Plans one workload."""
 
     workload: Workload
-    models: Models
+    models: PlannedModels
     profile: Profile = field(default_factory=Profile)
 
     def outcome(self) -> Outcome:

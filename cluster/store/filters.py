@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from cluster.core import Filter, Scalar
 from cluster.errors import InvalidInput
-from cluster.ids import checked_doc_id, label
+from cluster.ids import checked_doc_id, filter_label
 
 UNKNOWN_CER = -1.0
 
@@ -20,18 +20,18 @@ def labels_of(
 ) -> list[str]:
     """Every label of a document."""
     return [
-        label("tenant", tenant),
-        label("source", source),
-        *(label("tag", tag) for tag in tags),
-        *(label("metadata", key, value) for key, value in metadata.items()),
+        filter_label("tenant", tenant),
+        filter_label("source", source),
+        *(filter_label("tag", tag) for tag in tags),
+        *(filter_label("metadata", key, value) for key, value in metadata.items()),
     ]
 
 
 def to_expression(wanted: Filter) -> str:
     """The Milvus expression of a filter; "" where everything passes. Raises InvalidInput."""
-    labels = [] if wanted.tenant is None else [label("tenant", wanted.tenant)]
-    labels += [label("tag", tag) for tag in wanted.tags]
-    labels += [label("metadata", key, value) for key, value in wanted.metadata.items()]
+    labels = [] if wanted.tenant is None else [filter_label("tenant", wanted.tenant)]
+    labels += [filter_label("tag", tag) for tag in wanted.tags]
+    labels += [filter_label("metadata", key, value) for key, value in wanted.metadata.items()]
     parts = []
     if labels:
         parts.append(with_labels(labels))

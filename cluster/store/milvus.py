@@ -21,7 +21,7 @@ from cluster.errors import (
     InvalidInput,
     StoreUnavailable,
 )
-from cluster.ids import document_key, label, page_row_id
+from cluster.ids import document_key, filter_label, page_row_id
 from cluster.settings import Settings
 from cluster.store import schema
 from cluster.store.client import (
@@ -181,9 +181,9 @@ class MilvusStore:
             return []
         parts = [to_expression(wanted)]
         if source is not None:
-            parts.append(with_labels([label("source", source)]))
+            parts.append(with_labels([filter_label("source", source)]))
         if status is not None:
-            parts.append(with_labels([label("status", status)]))
+            parts.append(with_labels([filter_label("status", status)]))
         expression = " and ".join(filter(None, parts))
         entities = self._client.query_all(stored.documents, expression, schema.DOCUMENT_FIELDS)
         documents = [schema.to_document(entity) for entity in entities]
@@ -246,7 +246,7 @@ class MilvusStore:
     def count_documents(self, status: DocumentStatus) -> int:
         """Count the documents that have a status."""
         stored = self.stored()
-        expression = with_labels([label("status", status)])
+        expression = with_labels([filter_label("status", status)])
         return self._client.count(stored.documents, expression) if stored else 0
 
     def forget(self, document: Document) -> int:

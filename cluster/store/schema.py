@@ -9,7 +9,7 @@ from pymilvus import DataType, Function, FunctionType, MilvusClient
 
 from cluster.core import Document, Page, Readings, Row, Scalar
 from cluster.errors import InvalidInput
-from cluster.ids import LABEL_CHARS, checked_doc_id, document_key, label, page_row_id
+from cluster.ids import LABEL_CHARS, checked_doc_id, document_key, filter_label, page_row_id
 from cluster.store.filters import UNKNOWN_CER, labels_of
 from cluster.text.terms import cut_utf8, to_terms
 
@@ -118,7 +118,7 @@ def _add_document_fields(schema: Any) -> None:
 
 def document_entity(document: Document) -> dict[str, Any]:
     """The row of a document."""
-    status = label("status", document.status)
+    status = filter_label("status", document.status)
     return {
         **_shared_entity(document, extra_labels=[status]),
         "sha256": document.sha256,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.errors import InvalidInput, NotFound
-from cluster.ids import label
+from cluster.ids import filter_label
 from cluster.store import schema
 from cluster.store.client import Client, Entity, StoreAddress
 from cluster.store.filters import UNKNOWN_CER, with_labels
@@ -49,7 +49,9 @@ def upgrade_collection(
     _drop_left_documents(client, stored)
     if stored.format == FORMAT:
         return Upgrade(stored.name, FORMAT, FORMAT, 0)
-    if unfinished := client.count(stored.documents, with_labels([label("status", "indexing")])):
+    if unfinished := client.count(
+        stored.documents, with_labels([filter_label("status", "indexing")])
+    ):
         raise InvalidInput(
             f"{unfinished} documents of {stored.name!r} are being indexed, or were left so: let "
             "their ingest end, ingest them again, or forget them; then upgrade"

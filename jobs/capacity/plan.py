@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cluster.capacity.formulas import ANSWER_PAGES, ANSWER_TOKENS
-from cluster.capacity.planner import Models, Outcome, Planner
+from cluster.capacity.planner import Outcome, PlannedModels, Planner
 from cluster.capacity.profile import PROFILE_FILE, load_profile
 from cluster.capacity.workload import Candidate, Workload
 from cluster.errors import InvalidInput
@@ -51,7 +51,7 @@ def _with_cards(workload: Workload) -> Workload:
     return workload.model_copy(update={"gpus": detect_gpus()})
 
 
-def models_for(settings: Settings, workload: Workload) -> Models:
+def models_for(settings: Settings, workload: Workload) -> PlannedModels:
     """The named models, or those that suit the cards. Raises ModelUnavailable or InvalidInput."""
     on_cpu = set(map(str.upper, workload.gpus)) == {CPU}
     embedders = workload.models or _usual("embedder", settings.model, on_cpu)
@@ -70,7 +70,7 @@ def models_for(settings: Settings, workload: Workload) -> Models:
     candidates = [_candidate(spec) for spec in specs]
     if on_cpu:
         candidates = [replace(each, precisions=("fp32",)) for each in candidates]
-    return Models(
+    return PlannedModels(
         tuple(each for each in candidates if each.role == "embedder"),
         tuple(each for each in candidates if each.role == "reranker"),
         late,

@@ -30,7 +30,7 @@ from cluster.pages import words as page_words
 from jobs.rendering.client import RenderLimits, RenderTarget
 from jobs.rendering.frames import Header, read_frame, write_frame
 from jobs.rendering.ocr import MAX_OCR_PIXELS, OCR_DPI, OcrFailed, recognise
-from jobs.rendering.readers import Reader, clean_text, open_reader
+from jobs.rendering.readers import DocumentReader, clean_text, open_reader
 from models.images import grid_size
 
 JPEG_QUALITY = 87
@@ -48,10 +48,10 @@ class OpenDocument:
 
     def __init__(self, limits: RenderLimits) -> None:
         self._limits = limits
-        self._reader: Reader | None = None
+        self._reader: DocumentReader | None = None
         self._identity = ("", 0, 0)
 
-    def at(self, path: str) -> Reader:
+    def at(self, path: str) -> DocumentReader:
         """The open document at `path`, opened again where the file has changed."""
         identity = _identity(path)
         if self._reader is None or identity != self._identity:
@@ -125,7 +125,7 @@ def answer(request: Header, document: OpenDocument) -> Reply:
 _OUR_NAME = re.compile(r"(file )?'?/dev/fd/\d+'?")  # what an opened document is called here
 
 
-def _render(reader: Reader, number: int, target: RenderTarget, deadline: float) -> Reply:
+def _render(reader: DocumentReader, number: int, target: RenderTarget, deadline: float) -> Reply:
     started = time.monotonic()
     page = reader.page(number)
     width, height = page.size_px(target.max_dpi)

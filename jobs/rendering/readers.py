@@ -65,7 +65,7 @@ class PageView(Protocol):
         ...
 
 
-class Reader(Protocol):
+class DocumentReader(Protocol):
     """One document, opened."""
 
     kind: Literal["pdf", "image"]
@@ -81,7 +81,7 @@ class Reader(Protocol):
         ...
 
 
-def open_reader(path: str, limits: RenderLimits) -> Reader:
+def open_reader(path: str, limits: RenderLimits) -> DocumentReader:
     """Open a document that keeps within the limits. Raises UnreadableDocument."""
     suffix = Path(path).suffix.lower()
     if suffix != ".pdf" and suffix not in IMAGE_SUFFIXES:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cluster.capacity.fit import Rejection, fit
 from cluster.capacity.formulas import PRECISIONS, kv_bytes
-from cluster.capacity.planner import Models, Outcome, Planner
+from cluster.capacity.planner import Outcome, PlannedModels, Planner
 from cluster.capacity.profile import Measurement, Profile, load_profile
 from cluster.capacity.shapes import QWEN3_VL_2B, QWEN3_VL_8B
 from cluster.capacity.workload import Candidate, load_workload
@@ -42,7 +42,7 @@ RERANKERS = (
     candidate("qwen3-vl-reranker-2b", "reranker", QWEN3_VL_2B, 10_240),
     candidate("qwen3-vl-reranker-8b", "reranker", QWEN3_VL_8B, 10_240),
 )
-MODELS = Models(EMBEDDERS, RERANKERS)
+MODELS = PlannedModels(EMBEDDERS, RERANKERS)
 kinds = st.sampled_from([card.name for card in CARDS])
 pools = st.dictionaries(kinds, st.integers(1, 16), min_size=1, max_size=3)
 workloads = st.fixed_dictionaries(
@@ -59,7 +59,9 @@ workloads = st.fixed_dictionaries(
 EXAMPLES = settings(max_examples=60, deadline=None)
 
 
-def planned(models: Models = MODELS, profile: Profile | None = None, **workload: Any) -> Outcome:
+def planned(
+    models: PlannedModels = MODELS, profile: Profile | None = None, **workload: Any
+) -> Outcome:
     return Planner(load_workload(None, **workload), models, profile or Profile()).outcome()
 
 
@@ -286,7 +288,7 @@ def test_measurements_go_before_formulas(tmp_path: Path) -> None:
     assert profile == Profile((measured,))
     newer = replace(measured, efficiency=0.3)
     assert profile.with_new((newer,)).measurements == (newer,)
-    models = Models(EMBEDDERS[:1])
+    models = PlannedModels(EMBEDDERS[:1])
     computed = planned(models, gpus="L4:1", pages=1000, precisions="bf16").plans[0]
     plan = planned(models, profile, gpus="L4:1", pages=1000, precisions="bf16").plans[0]
     assert plan.ingest and computed.ingest

@@ -1,0 +1,1 @@
+"""Documentation; generate.py writes the pages that follow from the code."""
