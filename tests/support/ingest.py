@@ -39,7 +39,7 @@ def scanned(source: pymupdf.Document) -> pymupdf.Document:
 
 
 LIMITS = {
-    "QUIRE_PAGE_TIMEOUT_S": "6",
+    "QUIRE_PAGE_TIMEOUT_S": "12",
     "QUIRE_MAX_DOCUMENT_BYTES": str(2 * 2**20),
     "QUIRE_RENDER_WORKERS": "2",
     "QUIRE_SHARD_PAGES": "4",

@@ -16,6 +16,8 @@ from cluster.store.connection import StoreLink
 from cluster.store.milvus import open_store
 from models.options import EmbedderOptions
 
+pytestmark = pytest.mark.services
+
 PATIENCE_S = 60.0
 
 

@@ -15,6 +15,8 @@ from cluster.settings import load_settings
 from cluster.store.milvus import MilvusStore, open_store
 from tests.support.store import FINGERPRINT, a_document, a_row, add, search, servers_of, settings_in
 
+pytestmark = pytest.mark.services
+
 
 @contextmanager
 def another_user(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
