@@ -1,4 +1,4 @@
-"""Checkpoints of random numbers of every late-interaction architecture, as small as can be."""
+"""Checkpoints of every late-interaction architecture, as small as can be, and multi-vectors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,6 @@ from transformers import (
 )
 
 from models.registry import TINY_FOLDER
-from tests.support import late
 
 
 def save_colpali(folder: Path) -> Path:
@@ -121,13 +120,15 @@ def _save(model: torch.nn.Module, processor: object, folder: Path) -> Path:
     return folder
 
 
+# How each is saved, the width of its vectors, and that of its hidden states.
 FAMILIES: dict[str, tuple[Callable[[Path], Path], int, int]] = {
-    "colpali": (late.save_colpali, 128, 48),
-    "colqwen2": (late.save_colqwen2, 128, 48),
-    "colqwen3": (late.save_colqwen3, 320, 496),
+    "colpali": (save_colpali, 128, 48),
+    "colqwen2": (save_colqwen2, 128, 48),
+    "colqwen3": (save_colqwen3, 320, 496),
 }
 
 
 def unit(rows: int, dimension: int = 128, seed: int = 0) -> np.ndarray:
+    """Vectors of unit length, float32[rows, dimension]."""
     vectors = np.random.default_rng(seed).standard_normal((rows, dimension)).astype(np.float32)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))

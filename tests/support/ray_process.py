@@ -100,7 +100,7 @@ _RAY = ExitStack()
 
 
 def _start() -> None:
-    os.environ["RAY_worker_niceness"] = "0"  # not behind all else that this machine does
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (not behind all else here)
     # Room for the largest ingest of any test.
     _RAY.enter_context(ray_session(load_settings(workers=1, render_workers=2)))
 

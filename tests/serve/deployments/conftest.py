@@ -13,7 +13,7 @@ from jobs.ingest.run import IngestRequest
 from tests.support.jobs import a_report
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.deployments.indexer, "LOOK_S", 0.02)
     monkeypatch.setattr(serve.deployments.indexer, "RETRY_S", 0.02)

@@ -24,6 +24,8 @@ from serve.deployments.journal import Job, Journal
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 def test_a_job_runs_and_its_end_is_on_disk(
     settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,8 @@ from serve.deployments.indexer import IndexerDeployment
 from serve.deployments.journal import Job, Journal
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 @pytest.mark.parametrize("job_id", ["", "../../secret", "A" * 32, "0" * 31, "\ud800", "0" * 5000])
 def test_ids_are_no_paths(settings: Settings, folder: Path, job_id: str) -> None:
