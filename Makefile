@@ -1,4 +1,4 @@
-# make demo | test | check | bench: each sets up what it needs, from a clean clone.
+# make demo | test | test-quick | test-long | check | bench: each sets up what it needs, from a clean clone.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION = 0.13.8
@@ -10,13 +10,19 @@ READY = .venv/.ready
 export PYTHONDONTWRITEBYTECODE =
 export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/pycache
 
-.PHONY: demo test check docs bench setup system browser kustomize apt format clean
+.PHONY: demo test test-quick test-long check docs bench setup system browser kustomize apt format clean
 
 demo: setup system ## Index a small library (or PDFS=folder) and search it
 	$(RUN)/quire demo $(if $(PDFS),--pdfs "$(PDFS)")
 
-test: setup system browser kustomize ## Run the tests
+test: setup system browser kustomize ## Run the tests but the long ones: under 12 minutes
 	$(RUN)/python -m pytest
+
+test-quick: setup system kustomize ## Run the tests that need no Ray, browser or server
+	$(RUN)/python -m pytest -m "not services and not long"
+
+test-long: setup system browser kustomize ## Run the tests that take over 20 s each
+	$(RUN)/python -m pytest -m long
 
 check: setup ## Lint, format and types
 	$(RUN)/ruff check .

@@ -1,4 +1,7 @@
-"""The made-up library, indexed once, and one service over it, for every test that asks for them."""
+"""What tests share: one Ray for jobs, the made-up library, indexed once, and a service over it.
+
+Tests that use one of them, or a Milvus Lite or a browser, are marked `services`.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,23 +9,43 @@ from pathlib import Path
 import pytest
 
 from jobs.demo.library import write_library
-from tests.support.serving import Server, quire, running
+from tests.support.ray_process import RayProcess
+from tests.support.serving import Server, running
+
+SERVICES = {"ray_process", "server", "milvus", "browser"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a Ray, a server or a browser: `make test-quick` leaves it out."""
+    for item in items:
+        if SERVICES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("services")
 
 
 @pytest.fixture(scope="session")
-def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def ray_process() -> Iterator[RayProcess]:
+    """A process with one Ray, for the jobs of every test."""
+    process = RayProcess()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory: pytest.TempPathFactory, ray_process: RayProcess) -> tuple[Path, Path]:
     """The library's folder and a store in which it is indexed."""
     folder = tmp_path_factory.mktemp("serving")
     library, store = folder / "library", folder / "store"
     write_library(library)
     extras = ("--multi-vectors", "int8", "--quality", "on")
-    quire("ingest", str(library), "--store", str(store), "--tag", "demo", "--json", *extras)
+    to_store = ("--store", store, "--tag", "demo", "--json")
+    ray_process.quire("ingest", library, *to_store, *extras, folder=folder)
     return library, store
 
 
 @pytest.fixture(scope="session")
-def server(indexed: tuple[Path, Path]) -> Iterator[Server]:
+def server(indexed: tuple[Path, Path], ray_process: RayProcess) -> Iterator[Server]:
     """`quire serve` on loopback, without keys."""
+    ray_process.stop()  # the service has a Ray of its own
     library, store = indexed
     with running(library, store) as found:
         yield found

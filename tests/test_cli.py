@@ -118,7 +118,7 @@ def test_former_names_of_settings_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_settings(quality_read_cer=0.3).quality_ocr_cer == 0.3
+    assert load_settings(quality_ocr_cer=0.3).quality_ocr_cer == 0.3
     (tmp_path / "quire.yaml").write_text("quality_by_hand_cer: 0.7\n")
     assert load_settings().quality_manual_cer == 0.7
     monkeypatch.setenv("QUIRE_QUALITY_BY_HAND_CER", "0.8")

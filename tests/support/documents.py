@@ -32,6 +32,12 @@ def png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
+def a_jpeg(width: int = 200, height: int = 300) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "white").save(file, "JPEG")
+    return file.getvalue()
+
+
 def a_bomb() -> bytes:
     """A PNG of 160 KB that decodes to 169 million pixels."""
     return png(Image.new("L", (13_000, 13_000)))

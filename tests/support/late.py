@@ -1,7 +1,9 @@
-"""Checkpoints of random numbers of every late-interaction architecture, as small as can be."""
+"""Checkpoints of every late-interaction architecture, as small as can be, and multi-vectors."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from colpali_engine.models import ColPali, ColQwen2, ColQwen3
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -116,3 +118,17 @@ def _save(model: torch.nn.Module, processor: object, folder: Path) -> Path:
     model.save_pretrained(folder)  # type: ignore[operator]
     processor.save_pretrained(folder)  # type: ignore[attr-defined]
     return folder
+
+
+# How each is saved, the width of its vectors, and that of its hidden states.
+FAMILIES: dict[str, tuple[Callable[[Path], Path], int, int]] = {
+    "colpali": (save_colpali, 128, 48),
+    "colqwen2": (save_colqwen2, 128, 48),
+    "colqwen3": (save_colqwen3, 320, 496),
+}
+
+
+def unit(rows: int, dimension: int = 128, seed: int = 0) -> np.ndarray:
+    """Vectors of unit length, float32[rows, dimension]."""
+    vectors = np.random.default_rng(seed).standard_normal((rows, dimension)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))

@@ -14,10 +14,10 @@ import httpx
 
 from cluster.environment import free_port
 from cluster.settings import Settings, load_settings
+from tests.support.paths import ROOT
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 40.0
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

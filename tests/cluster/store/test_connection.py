@@ -16,7 +16,9 @@ from cluster.store.connection import StoreLink
 from cluster.store.milvus import open_store
 from models.options import EmbedderOptions
 
-PATIENCE_S = 20.0
+pytestmark = pytest.mark.services
+
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_nobody_waits_for_a_server_that_hangs(settings: Settings, link: StoreLin
         for _ in range(20):
             with pytest.raises(StoreUnavailable):
                 link.store()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 2
     finally:
         process.send_signal(signal.SIGCONT)
     until_open(link)

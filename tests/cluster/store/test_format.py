@@ -23,6 +23,8 @@ from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.upgrade import upgrade_collection
 from models.retrieval.local import open_retriever
 
+pytestmark = pytest.mark.services
+
 ARCHIVE = Path(__file__).parents[2] / "support" / "stores" / "quire-0.1.0.tar.gz"
 FINGERPRINT = Fingerprint("model-a", "0123", "fp32", "last", 4, 65_536, "Represent.", "image")
 

@@ -39,7 +39,7 @@ def echo(plan: Plan) -> Iterator[None]:
 def deployed() -> dict[str, Any]:
     """Deployments of the application by name."""
     router = application(load_settings(), is_local=True)._bound_deployment
-    _, _, _, handles, indexer = router.init_args
+    handles, indexer = router.init_args[3:]  # type: ignore[misc]
     bound = [router, indexer._bound_deployment]
     bound += [handle._bound_deployment for handle in handles.values()]
     return {deployment.name: deployment for deployment in bound}

@@ -1,0 +1,36 @@
+"""Collections and the fingerprints that they hold."""
+
+from dataclasses import replace
+
+import pytest
+
+from cluster.errors import FingerprintMismatch
+from cluster.store.milvus import MilvusStore
+from tests.support.store import FINGERPRINT, a_document, a_row, add
+
+
+def test_another_fingerprint_is_refused(store: MilvusStore) -> None:
+    add(store, a_row(a_document(), text="held"))
+    other = replace(FINGERPRINT, model="model-b", precision="bf16")
+    with pytest.raises(FingerprintMismatch) as refusal:
+        store.open_collection(other)
+    assert "model-a" in str(refusal.value) and "model-b" in str(refusal.value)
+    store.open_collection(FINGERPRINT)
+    assert store.fingerprint() == FINGERPRINT and store.count_pages() > 0
+
+
+def test_a_collection_that_was_never_filled_takes_another_model(store: MilvusStore) -> None:
+    """As one is left by an ingest whose model could not be loaded."""
+    left = store.collection("never_filled")
+    left.open_collection(FINGERPRINT)
+    other = replace(FINGERPRINT, model="model-b", dimension=8)
+    left.open_collection(other)
+    assert left.fingerprint() == other and left.count_pages() == 0
+
+
+def test_collections_are_listed_with_their_fingerprints(store: MilvusStore) -> None:
+    other = replace(FINGERPRINT, dimension=8)
+    store.collection("of_another_model").open_collection(other)
+    found = store.collections()
+    assert found["of_another_model"] == other
+    assert found["quire"] == FINGERPRINT

@@ -1,0 +1,48 @@
+"""Jobs of the service, and ways to wait for their end."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.ingest.report import DocumentReport, IngestReport
+from serve.deployments.indexer import IndexerDeployment
+from serve.deployments.journal import Job, JobRequest
+
+ASKED = JobRequest("ingest", "acme", ("/srv/data/a.pdf",), ("tag",), {"year": 2026})
+
+
+def a_report(*documents: DocumentReport) -> IngestReport:
+    return IngestReport("quire", "fingerprint", list(documents))
+
+
+def an_id() -> str:
+    return uuid.uuid4().hex
+
+
+def a_job(number: int = 0, **changes: Any) -> Job:
+    return replace(Job(an_id(), replace(ASKED, paths=(f"{number}.pdf",)), float(number)), **changes)
+
+
+def in_journal(folder: Path, *jobs: Job) -> None:
+    for job in jobs:
+        (folder / f"{job.job_id}.json").write_text(json.dumps(asdict(job)))
+
+
+async def ended(indexer: IndexerDeployment, job_id: str, within_s: float = 60.0) -> Job:
+    """A job that is over."""
+    async with asyncio.timeout(within_s):
+        job = await indexer.job(job_id)
+        while job and not job.is_over:
+            job = await indexer.next_version(job_id, job.version, 1.0)
+    assert job is not None
+    return job
+
+
+async def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
