@@ -208,3 +208,12 @@ def test_links_lead_somewhere(file: Path) -> None:
 
 def test_generated_pages_are_what_the_code_says() -> None:
     assert not list(stale()), "run `make docs`"
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_paths_that_are_named_are_there(file: Path) -> None:
+    if file.name in ("CHANGELOG.md", "experiments.md"):  # they speak of former times too
+        return
+    rooms = "cluster|models|jobs|serve|recipes|benchmarks|tests|k8s|docs"
+    for path in re.findall(rf"`((?:{rooms})/(?!mine)[\w./-]+)`", file.read_text()):
+        assert (ROOT / path).exists(), f"{file.name}: {path}"

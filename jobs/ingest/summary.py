@@ -69,16 +69,25 @@ def _print_problems(console: Console, problems: list[Problem], report_file: str)
     for problem in problems:
         groups[problem.state, problem.reason].append(problem)
     console.print("\n[bold]Not indexed, or not all of it[/]")
-    left = MAX_FAILURES
-    for number, ((state, reason), group) in enumerate(groups.items()):
-        console.print(f"{state}: [bold]{escape_text(reason)}[/] ({len(group):,})")
-        share = max(1, left // (len(groups) - number))  # the rest of the room, in equal parts
-        shown = group[: min(share, left)]
+    for (state, reason), shown in zip(groups, _shown(list(groups.values())), strict=True):
+        console.print(f"{state}: [bold]{escape_text(reason)}[/] ({len(groups[state, reason]):,})")
         for problem in shown:
             place = "" if problem.page is None else f", page {problem.page}"
             room = max(24, console.width - 4 - len(place))
             console.print(f"  {printable(shorten_path(problem.source, room))}{place}")
             console.print(f"    {printable(problem.message)}", style="dim")
-        left -= len(shown)
-    if hidden := len(problems) - (MAX_FAILURES - left):
+    if len(problems) > MAX_FAILURES:
+        hidden = len(problems) - MAX_FAILURES
         console.print(f"… and {hidden:,} more in the report: {printable(report_file)}")
+
+
+def _shown(groups: list[list[Problem]]) -> list[list[Problem]]:
+    """Choose the first problems of each group, MAX_FAILURES in all; small groups leave room."""
+    shown: dict[int, list[Problem]] = {}
+    left = MAX_FAILURES
+    smallest_first = sorted(range(len(groups)), key=lambda number: len(groups[number]))
+    for turn, number in enumerate(smallest_first):
+        share = max(left // (len(groups) - turn), min(1, left))
+        shown[number] = groups[number][:share]
+        left -= len(shown[number])
+    return [shown[number] for number in range(len(groups))]
