@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from rich.console import Console, Group
@@ -31,6 +31,10 @@ REPLICA_ROWS = (
 )  # fmt: skip
 REASON_COLUMNS = ("model", "GPU", "why not")
 WORDS = {*REASON_COLUMNS, "", "best as", "embedder", "ingest on", "serve on"}
+KEYS = {"", "embedder"}  # of a table of plans
+SENTENCES = {"best as", "why not"}  # may wrap, between words
+MIN_SENTENCE = 16
+PADDING = 2
 
 
 def to_json(outcome: Outcome) -> str:
@@ -45,8 +49,11 @@ def print_outcome(outcome: Outcome, console: Console, *, chosen: Plan | None, wh
     `whole` shows what is left out otherwise.
     """
     for title, columns, rows in _tables(outcome, chosen, whole):
-        console.print(_table(title, columns, rows))
-        console.print()
+        for part, places in enumerate(_parts(columns, rows, console.width)):
+            name = title if part == 0 else f"{title}, continued"
+            selected = [tuple(row[place] for place in places) for row in rows]
+            console.print(_table(name, tuple(columns[place] for place in places), selected))
+            console.print()
     if chosen is not None:
         console.print(Group(*map(Text, notes(chosen))))
     elif not outcome.plans:
@@ -201,10 +208,31 @@ def _without_empty(
     return title, tuple(columns[n] for n in places), [tuple(row[n] for n in places) for row in rows]
 
 
+def _parts(columns: tuple[str, ...], rows: Rows, width: int) -> list[list[int]]:
+    """The places of the columns, in as many tables as a terminal of this width needs.
+
+    Names and numbers are never folded; each table begins with the columns that name a row.
+    """
+    keys = [place for place, name in enumerate(columns) if name in KEYS] or [0]
+    sizes = [
+        PADDING + (MIN_SENTENCE if name in SENTENCES else max(map(len, (name, *cells))))
+        for name, *cells in zip(columns, *rows, strict=True)
+    ]
+    parts = [list(keys)]
+    for place in range(len(columns)):
+        if place in keys:
+            continue
+        if len(parts[-1]) > len(keys) and sum(sizes[n] for n in (*parts[-1], place)) > width:
+            parts.append(list(keys))
+        parts[-1].append(place)
+    return [sorted(part) for part in parts]
+
+
 def _table(title: str, columns: tuple[str, ...], rows: Rows) -> Table:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
     for name in columns:
-        table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if name in WORDS else "right"
+        table.add_column(name, justify=justify, no_wrap=name not in SENTENCES)
     for row in rows:
         table.add_row(*row)
     return table
