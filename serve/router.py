@@ -18,7 +18,7 @@ from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
 from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
-from cluster.store.connection import StoreLink
+from cluster.store.connection import StoreConnection
 from cluster.store.milvus import MilvusStore
 from jobs.forget import RemovedDocument, forget_document
 from models.evidence.finder import EvidenceFinder, MethodAsked
@@ -78,7 +78,7 @@ class Router:
         self._late = LateInteractionHandle("late interaction", handles["late_interaction"])
         self._quality = QualityHandle("quality predictor", handles["quality"])
         self._indexer = Handle("indexer", indexer)
-        self._link = StoreLink(settings)
+        self._link = StoreConnection(settings)
         self._images = PageFiles(settings.page_images_url)
         self._uploads = Uploads(settings.uploads_url, settings.max_document_bytes)
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")

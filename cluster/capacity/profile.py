@@ -38,7 +38,7 @@ class Profile:
 
     measurements: tuple[Measurement, ...] = ()
 
-    def find(self, gpu: str, model: str, precision: str) -> list[Measurement]:
+    def find_measurements(self, gpu: str, model: str, precision: str) -> list[Measurement]:
         """Return the measurements of this model on such a card."""
         wanted = (gpu, model, precision)
         return [
@@ -47,7 +47,7 @@ class Profile:
 
     def efficiency(self, gpu: str, model: str, precision: str, pixels: int) -> float | None:
         """Share of the peak at the measured page size that is nearest; its best batch budget."""
-        measurements = self.find(gpu, model, precision)
+        measurements = self.find_measurements(gpu, model, precision)
         if not measurements:
             return None
         nearest = min(measurements, key=lambda each: abs(math.log(each.pixels / pixels))).pixels
@@ -55,7 +55,7 @@ class Profile:
 
     def memory_ratio(self, gpu: str, model: str, precision: str) -> float:
         """Measured activations to computed ones, the largest of the grid; 1 where unknown."""
-        ratios = [each.memory_ratio for each in self.find(gpu, model, precision)]
+        ratios = [each.memory_ratio for each in self.find_measurements(gpu, model, precision)]
         return max(ratios, default=0.0) or 1.0
 
     def with_new(self, new: tuple[Measurement, ...]) -> "Profile":

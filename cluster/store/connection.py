@@ -14,7 +14,7 @@ WATCH_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class StoreLink:
+class StoreConnection:
     """Gives the open store, or says why there is none; a thread of its own looks after it."""
 
     def __init__(self, settings: Settings) -> None:

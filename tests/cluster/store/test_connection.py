@@ -12,7 +12,7 @@ import pytest
 from cluster.core import Filter
 from cluster.errors import StoreUnavailable
 from cluster.settings import Settings, load_settings
-from cluster.store.connection import StoreLink
+from cluster.store.connection import StoreConnection
 from cluster.store.milvus import open_store
 from models.options import EmbedderOptions
 
@@ -32,14 +32,14 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def link(settings: Settings) -> Iterator[StoreLink]:
-    link = StoreLink(settings)
+def link(settings: Settings) -> Iterator[StoreConnection]:
+    link = StoreConnection(settings)
     until_open(link)
     yield link
     link.close()
 
 
-def until_open(link: StoreLink) -> None:
+def until_open(link: StoreConnection) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -55,7 +55,7 @@ def server(settings: Settings) -> psutil.Process:
     return psutil.Process(json.loads(state.read_text())["pid"])
 
 
-def test_a_killed_server_is_started_again(settings: Settings, link: StoreLink) -> None:
+def test_a_killed_server_is_started_again(settings: Settings, link: StoreConnection) -> None:
     server(settings).kill()
     with pytest.raises(StoreUnavailable):
         for _ in range(1000):
@@ -64,7 +64,7 @@ def test_a_killed_server_is_started_again(settings: Settings, link: StoreLink) -
     until_open(link)
 
 
-def test_nobody_waits_for_a_server_that_hangs(settings: Settings, link: StoreLink) -> None:
+def test_nobody_waits_for_a_server_that_hangs(settings: Settings, link: StoreConnection) -> None:
     process = server(settings)
     process.send_signal(signal.SIGSTOP)
     try:
@@ -83,7 +83,7 @@ def test_nobody_waits_for_a_server_that_hangs(settings: Settings, link: StoreLin
 
 
 def test_the_last_user_stops_the_server(settings: Settings) -> None:
-    link = StoreLink(settings)
+    link = StoreConnection(settings)
     until_open(link)
     process = server(settings)
     link.close()
