@@ -1,6 +1,6 @@
 """What tests share: one Ray for jobs, the made-up library, indexed once, and a service over it.
 
-Tests that use one of them, or a Milvus Lite or a browser, are marked `services`.
+Tests that use one of them, a Milvus Lite, a browser or another program are marked `services`.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,14 @@ from tests.support.ray_process import RayProcess
 from tests.support.serving import Server, running
 
 SERVICES = {"ray_process", "server", "milvus", "browser"}
+# Tesseract, rendering processes, kustomize: programs of their own, and slow to start.
+PROGRAMS = {"labels", "renderer", "good", "sets"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a Ray, a server or a browser: `make test-quick` leaves it out."""
+    """Mark what needs a Ray, a server, a browser or a program: `make test-quick` leaves it out."""
     for item in items:
-        if SERVICES & set(getattr(item, "fixturenames", ())):
+        if (SERVICES | PROGRAMS) & set(getattr(item, "fixturenames", ())):
             item.add_marker("services")
 
 

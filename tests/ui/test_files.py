@@ -1,12 +1,13 @@
 """The files of the page, without a browser."""
 
 import re
+from pathlib import Path
 
 from tests.support.browser import UI
 
 
 def test_files_are_small_static_and_free_of_markup_out_of_data() -> None:
-    for path in UI.iterdir():
+    for path in filter(Path.is_file, UI.rglob("*")):
         text = path.read_text(encoding="utf-8")
         assert path.suffix in (".html", ".css", ".js", ".svg"), path.name
         assert len(text.splitlines()) <= 250, path.name
@@ -21,9 +22,9 @@ def test_files_are_small_static_and_free_of_markup_out_of_data() -> None:
 
 
 def test_every_string_that_is_named_is_there() -> None:
-    english = (UI / "strings.en.js").read_text(encoding="utf-8")
+    english = (UI / "lib" / "strings.en.js").read_text(encoding="utf-8")
     there = set(re.findall(r"^  (\w+):", english, re.MULTILINE))
-    code = "\n".join(path.read_text(encoding="utf-8") for path in UI.glob("*.js"))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in UI.rglob("*.js"))
     named = set(re.findall(r'\bt\("(\w+)"', code))
     named |= set(re.findall(r'data-t(?:-\w+)?="(\w+)"', (UI / "index.html").read_text()))
     assert named

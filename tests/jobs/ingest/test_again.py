@@ -25,6 +25,7 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_again_changed_and_forgotten(library: Path, ray_process: RayProcess) -> None:
     """What an index goes through: unchanged files, a changed one, a forgotten one."""
     report = ray_process.quire_json(*WANTED, folder=library, expect=0, **LIMITS)
@@ -48,6 +49,7 @@ def test_again_changed_and_forgotten(library: Path, ray_process: RayProcess) -> 
     assert not list((library / "quire-data" / "pages").rglob("*.jpg"))
 
 
+@pytest.mark.long
 def test_files_that_move_change_or_never_end(tmp_path: Path, ray_process: RayProcess) -> None:
     """Rotated names, brackets in names, a pipe, and a name that is no UTF-8."""
     pdfs = tmp_path / "pdfs"

@@ -77,6 +77,7 @@ with open_store(settings) as store:
 """
 
 
+@pytest.mark.long
 def test_an_ingest_that_runs_out_of_memory_loses_no_page(
     tmp_path: Path, ray_process: RayProcess
 ) -> None:
