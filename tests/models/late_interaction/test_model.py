@@ -108,7 +108,7 @@ def test_an_adapter_loads_on_its_pinned_base(
         max_pixels=56 * 56,
         max_tokens=64,
     )
-    monkeypatch.setattr(registry, "find", lambda model, kind="embedder": spec)
+    monkeypatch.setattr(registry, "find_spec", lambda model, kind="embedder": spec)
     page = picture(1, 56, 56)
     (with_adapter,) = ColPaliModel(LateInteractionOptions(model="adapted")).embed_images([page])
     merged = tuned.merge_and_unload()
