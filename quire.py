@@ -60,9 +60,7 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
         ),
     },
     "Serve": {
-        "serve": CommandEntry(
-            "serve.command", "Serve searches: a web page, and routes that programs know."
-        ),
+        "serve": CommandEntry("serve.command", "Run the service: a web page, and an HTTP API."),
         "keys": CommandEntry(
             "serve.auth.command", "Create, list and revoke API keys.", is_group=True
         ),
@@ -146,7 +144,7 @@ app = typer.Typer(
 
 @app.callback()
 def root() -> None:
-    """Hold the options of all commands; there are none."""
+    """Be the root: Typer needs a function for it, and it has no options."""
 
 
 def main() -> None:

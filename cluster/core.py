@@ -15,7 +15,7 @@ DOC_ID_CHARS = 32
 
 
 def page_id(doc_id: str, page: int) -> str:
-    """The identity of one page, e.g. `3f…:12`. Pages count from 1."""
+    """Return the identity of one page, e.g. `3f…:12`. Pages count from 1."""
     return f"{doc_id}:{page}"
 
 

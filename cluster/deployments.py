@@ -93,15 +93,14 @@ class DeploymentSpec:
     settings_field: str
     default: DeviceScaling
 
-    @property
-    def may_sleep(self) -> bool:
-        """True where, by default, its replicas start with the first request and stop when idle."""
-        return self.default.min_replicas == 0
-
     def scaling(self, settings: "Settings") -> DeviceScaling:
         """Return how it scales by these settings."""
         scaling: DeviceScaling = getattr(settings, self.settings_field, self.default)
         return scaling
+
+    def may_sleep(self, settings: "Settings") -> bool:
+        """True where its replicas start with the first request and stop when idle."""
+        return self.scaling(settings).min_replicas == 0
 
 
 _ON_REQUEST = DeviceScaling(
@@ -147,10 +146,10 @@ INDEXER_CPUS = 0.5  # of the one replica that runs uploads' ingests
 
 
 def find_deployment(name: str) -> DeploymentSpec:
-    """A deployment by its name. Raises KeyError."""
+    """Return a deployment by its name. Raises KeyError."""
     return {spec.name: spec for spec in DEPLOYMENTS}[name]
 
 
 def deployment_of(role: str) -> DeploymentSpec | None:
-    """The deployment of a plan's role; None where none has it."""
+    """Return the deployment of a plan's role; None where none has it."""
     return next((spec for spec in DEPLOYMENTS if spec.role == role), None)

@@ -83,12 +83,12 @@ def _is_free(port: int) -> bool:
 
 
 def free_port(host: str = LOOPBACK[0]) -> int:
-    """A TCP port that nobody listens on at the moment."""
+    """Return a TCP port that nobody listens on at the moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """The environment for a process that we start: ours, plus `extra`."""
+    """Return the environment for a process that we start: ours, plus `extra`."""
     return {**os.environ, **extra}

@@ -13,13 +13,13 @@ _DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
 
 
 def filter_label(kind: str, *values: Scalar) -> str:
-    """The digest under which a value can be found, hex."""
+    """Return the digest under which a value can be found, hex."""
     # JSON keeps 1, "1" and true apart.
     return hashlib.sha256(json.dumps([kind, *values]).encode()).hexdigest()[:LABEL_CHARS]
 
 
 def document_key(tenant: str, doc_id: str) -> str:
-    """The identity of a document within its tenant: `{tenant digest}:{doc_id}`.
+    """Return the identity of a document within its tenant: `{tenant digest}:{doc_id}`.
 
     Two tenants may hold the same bytes; neither may touch the other's. Raises InvalidInput.
     """
@@ -27,7 +27,7 @@ def document_key(tenant: str, doc_id: str) -> str:
 
 
 def page_row_id(tenant: str, doc_id: str, page: int, chunk: int = 0) -> str:
-    """The identity of a page's row, or of a chunk's. Raises InvalidInput."""
+    """Return the identity of a page's row, or of a chunk's. Raises InvalidInput."""
     return f"{document_key(tenant, doc_id)}:{int(page)}:{int(chunk)}"
 
 
@@ -46,6 +46,6 @@ def doc_id_of(sha256: str) -> str:
 
 
 def sha256_of(path: str) -> str:
-    """The sha256 of a regular file's bytes, hex."""
+    """Return the sha256 of a regular file's bytes, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -56,7 +56,7 @@ class Metrics:
 
 @cache
 def service_metrics() -> Metrics:
-    """The metrics of this process."""
+    """Return the metrics of this process."""
     return Metrics()
 
 

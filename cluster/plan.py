@@ -136,7 +136,7 @@ class Plan:
 
     @property
     def replicas(self) -> tuple[Replicas, ...]:
-        """All of them: the ingest's workers, then the service's."""
+        """Return all of them: the ingest's workers, then the service's."""
         ingest = self.ingest.workers if self.ingest else ()
         return ingest + (self.serving.replicas if self.serving else ())
 
@@ -160,7 +160,7 @@ class Plan:
 
 
 def load_plan(file: Path) -> Plan:
-    """A plan from its file. Raises InvalidInput."""
+    """Return a plan from its file. Raises InvalidInput."""
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -74,7 +74,7 @@ def _init(settings: Settings, extra_cpus: float) -> None:
 
 
 def _own_labels() -> dict[str, str]:
-    """The kind of this machine's GPUs, where they are of one kind."""
+    """Return the kind of this machine's GPUs, where they are of one kind."""
     kinds = list(detect_gpus())
     return {GPU_LABEL: kinds[0]} if len(kinds) == 1 and LABEL.fullmatch(kinds[0]) else {}
 

@@ -32,7 +32,7 @@ GIB = 2**30
 
 
 def _scaling(deployment: str) -> Any:
-    """The default scaling of a deployment; the table has it."""
+    """Return the default scaling of a deployment; the table has it."""
     return find_deployment(deployment).default
 
 
@@ -316,7 +316,7 @@ class Settings(BaseSettings):
 
     @property
     def data_dir(self) -> Path:
-        """The folder of everything that Quire keeps on this machine."""
+        """Return the folder of everything that Quire keeps on this machine."""
         folder = self.store if self.is_embedded else self.shared_folder or "quire-data"
         return Path(folder).resolve()
 
@@ -336,6 +336,25 @@ class Settings(BaseSettings):
     @property
     def page_images_url(self) -> str:
         return self.page_images or str(self.data_dir / "pages")
+
+    def with_absolute_paths(self) -> "Settings":
+        """Return these settings for a process in another working directory."""
+        paths = {
+            "page_images": _absolute(self.page_images_url),
+            "uploads": _absolute(self.uploads_url),
+            "keys_file": str(self.keys_path),
+            "shared_folder": str(self.data_dir),
+        }
+        if self.is_embedded:
+            paths["store"] = str(self.data_dir)
+        if self.quality_model:
+            paths["quality_model"] = str(Path(self.quality_model).resolve())
+        return self.model_copy(update=paths)
+
+
+def _absolute(path: str) -> str:
+    """Return a path as an absolute one; a URL as it is."""
+    return path if "://" in path else str(Path(path).resolve())
 
 
 def load_settings(**flags: object) -> Settings:

@@ -18,7 +18,7 @@ _FOLDERS = re.compile(r"(?<![^\s\"'`(\[=])([a-z][a-z0-9+.-]*:/)?/[^\s\"'`]*/")
 
 
 def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
-    """Every document under `paths`, sorted, each once; local ones as absolute paths.
+    """Return every document under `paths`, sorted, each once; local ones as absolute paths.
 
     Folders are searched with their subfolders for names that match `pattern` (a glob), or without
     one for the suffixes that Quire reads. A file that is named is taken whatever its suffix.
@@ -84,12 +84,12 @@ def absolute_source(source: str) -> str:
 
 
 def source_name(source: str) -> str:
-    """The name of a file without its folders."""
+    """Return the name of a file without its folders."""
     return source.rpartition("/")[2]
 
 
 def without_folders(text: str, *sources: str) -> str:
-    """A message without folders: where files lie on a server is nobody's business."""
+    """Return a message without folders: where files lie on a server is nobody's business."""
     for source in sources:
         text = text.replace(source, source_name(source))
     return _FOLDERS.sub("", text)

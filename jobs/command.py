@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cluster.command_line import (
+from cluster.command_options import (
     Collection,
     Dimensions,
     Json,
@@ -28,11 +28,12 @@ from cluster.command_line import (
     settings_among,
 )
 from cluster.core import Filter, Query
-from cluster.errors import NotFound
+from cluster.errors import FormatMismatch, NotFound
 from cluster.settings import Settings, load_settings
 
 # As jobs/export_vectors.py has them; importing those would cost half a second.
 VectorKind = Literal["multi", "hidden"]
+STATUS_COLUMNS = ("collection", "documents", "pages", "indexing", "skipped", "failed", "model")
 Pooling = Literal["none", "mean", "max", "std", "concat", "attention"]
 
 app = command_group()
@@ -146,18 +147,20 @@ def status(store: Store = None, json_: Json = False) -> None:
     rows = []
     with open_store(settings) as opened:
         for name, fingerprint in opened.collections().items():
+            row: dict[str, Any] = dict.fromkeys(STATUS_COLUMNS, "")
+            row |= {"collection": name, "model": str(fingerprint)}
             collection = opened.collection(name)
-            rows.append(
-                {
-                    "collection": name,
+            try:
+                row |= {
                     "documents": collection.count_documents("indexed"),
                     "pages": collection.count_pages(),
                     "indexing": collection.count_documents("indexing"),
                     "skipped": collection.count_documents("skipped"),
                     "failed": collection.count_documents("failed"),
-                    "model": str(fingerprint),
                 }
-            )
+            except FormatMismatch as error:  # of this one: the others are shown
+                row["model"] = str(error)
+            rows.append(row)
     print_rows(rows, json_, empty=f"nothing is indexed in {settings.store} yet: quire ingest DIR")
 
 
@@ -235,7 +238,7 @@ def vectors(
 
 
 def _read_image(path: Path | None, settings: Settings) -> Any:
-    """A screenshot as a PIL image. Raises NotFound or InvalidInput."""
+    """Return a screenshot as a PIL image. Raises NotFound or InvalidInput."""
     if path is None:
         return None
     from models.images import decode_image

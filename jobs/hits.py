@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cluster.command_line import escape_text
+from cluster.command_options import escape_text
 from cluster.core import Hit
 from cluster.text.snippets import snippet
 

@@ -123,7 +123,7 @@ class TerminalBar:
 
 
 def progress_view(doing: str = "ingesting") -> ProgressView:
-    """The view that suits where standard error goes."""
+    """Return the view that suits where standard error goes."""
     console = Console(stderr=True)
     return TerminalBar(console, doing) if console.is_terminal else JsonLines(sys.stderr)
 

@@ -2,7 +2,14 @@
 
 import json
 
-from cluster.command_line import Json, command, command_group, escape_text, print_rows, wide_console
+from cluster.command_options import (
+    Json,
+    command,
+    command_group,
+    escape_text,
+    print_rows,
+    wide_console,
+)
 from cluster.settings import Settings, load_settings
 
 app = command_group()

@@ -23,7 +23,7 @@ UNREADABLE = (
 
 
 def grid_size(width: float, height: float, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """The size on the patch grid nearest to `width` × `height` within the pixel budget.
+    """Return the size on the patch grid nearest to `width` × `height` within the pixel budget.
 
     Units: px, or any unit for which 1 unit = 1 px at scale 1. Returns (width, height), multiples
     of 32 px. Raises InvalidInput for an aspect ratio over 200. Source: `smart_resize` of the

@@ -59,7 +59,7 @@ MAX_IMAGE_PIXELS = 100_000_000  # of an encoded image, checked before it is deco
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """A picture as PIL has it, decoded where it is a file. Raises InvalidInput."""
+    """Return a picture as PIL has it, decoded where it is a file. Raises InvalidInput."""
     if isinstance(picture, bytes):
         return decode_image(picture, max_pixels=MAX_IMAGE_PIXELS)
     if isinstance(picture, np.ndarray):

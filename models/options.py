@@ -31,7 +31,7 @@ class EmbedderOptions:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "EmbedderOptions":
-        """The settings' choices with "auto" resolved: bf16 on a GPU, fp32 on a CPU.
+        """Return the settings' choices with "auto" resolved: bf16 on a GPU, fp32 on a CPU.
 
         Raises ModelUnavailable or InvalidInput.
         """
@@ -54,7 +54,7 @@ class EmbedderOptions:
 
     @property
     def resolved_precision(self) -> Precision:
-        """The precision, once it is known. Raises InvalidInput while it is "auto"."""
+        """Return the precision, once it is known. Raises InvalidInput while it is "auto"."""
         if self.precision == "auto":
             raise InvalidInput("the precision depends on the device and is not known yet")
         return self.precision
@@ -113,7 +113,7 @@ class LateInteractionOptions:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "LateInteractionOptions":
-        """The settings' choices. Raises ModelUnavailable."""
+        """Return the settings' choices. Raises ModelUnavailable."""
         spec = registry.find_spec(settings.late_interaction, "late-interaction")
         return cls(
             model=_portable(settings.late_interaction, spec),
@@ -132,7 +132,7 @@ def check_page_input(spec: ModelSpec, max_pixels: int, dimensions: int) -> None:
 
 
 def _portable(name: str, spec: ModelSpec) -> str:
-    """A folder is named as every worker can find it, wherever it runs."""
+    """Return a folder is named as every worker can find it, wherever it runs."""
     return name if name in registry.specs else spec.checkpoint
 
 

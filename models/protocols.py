@@ -34,7 +34,7 @@ class Embedder(Protocol):
         ...
 
     def embed_encoded(self, items: Sequence[EncodedInput]) -> np.ndarray:
-        """The device's share of the work → float32[len(items), dimension], unit length."""
+        """Return the device's share of the work → float32[len(items), dimension], unit length."""
         ...
 
     def embed(self, items: Sequence[MultimodalInput]) -> np.ndarray:
@@ -69,7 +69,7 @@ class LateInteraction(Protocol):
         ...
 
     def embed_query(self, text: str = "", image: Picture | None = None) -> np.ndarray:
-        """The vectors of a question → float32[T, d]."""
+        """Return the vectors of a question → float32[T, d]."""
         ...
 
     def query_tokens(self, text: str) -> list[str]:

@@ -176,7 +176,7 @@ class Registry:
         return {spec.name: spec for spec in known}
 
     def find_spec(self, model: str, kind: Kind = "embedder") -> ModelSpec:
-        """The spec of a known name or of a local folder. Raises ModelUnavailable."""
+        """Return the spec of a known name or of a local folder. Raises ModelUnavailable."""
         of_kind = {name: spec for name, spec in self.specs.items() if spec.kind == kind}
         if model in of_kind:
             return of_kind[model]
@@ -248,7 +248,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def content_revision(folder: Path) -> str:
-    """A revision for a folder without one: a hash of its files (of large ones both ends)."""
+    """Return a revision for a folder without one: a hash of its files (of large ones both ends)."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.suffix not in {".json", ".jinja", ".safetensors", ".txt"}:

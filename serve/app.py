@@ -1,7 +1,7 @@
 """The application: router, models and indexer, each scaled by its own settings.
 
 `quire serve` runs it; so do `serve run serve.app:build_app` and the file that
-`quire serve --emit-config` writes. Only here are replicas, GPUs and autoscaling.
+`quire serve --emit-config` writes. Only this file turns scaling settings into Ray Serve's options.
 """
 
 from importlib import import_module
@@ -26,13 +26,15 @@ APP = "quire"
 DRAIN_S = 5.0  # beyond the longest request: a replica that is replaced may finish its own
 HEALTH_S = 5.0
 INDEXER_CALLS = 1000
-# Beyond the router's own limit, which answers with the one shape of errors.
-BEYOND = 2
+# Ray Serve admits twice the router's own limit, so that our middleware refuses what is too much,
+# with our error body and not with Ray Serve's.
+ROUTER_HEADROOM = 2
+PATHS = ("store", "page_images", "uploads", "keys_file", "shared_folder", "quality_model")
 LOGGING = {"encoding": "JSON", "enable_access_log": False}
 
 
 def build_app(args: dict[str, Any] | None = None) -> serve.Application:
-    """The application of settings: `args` are settings by name, the rest comes as always.
+    """Return the application of settings: `args` are settings by name, the rest comes as always.
 
     Where it listens is up to Ray Serve's own options here, so keys are needed unless
     `allow_anonymous` is set. Raises InvalidInput or ModelUnavailable.
@@ -41,7 +43,7 @@ def build_app(args: dict[str, Any] | None = None) -> serve.Application:
 
 
 def application(settings: Settings, *, is_local: bool) -> serve.Application:
-    """The application of settings; `is_local` is true where nobody else can reach it.
+    """Return the application of settings; `is_local` is true where nobody else can reach it.
 
     Raises InvalidInput or ModelUnavailable.
     """
@@ -78,7 +80,7 @@ def reserved_cpus(settings: Settings) -> float:
 
 
 def _load_class(path: str) -> Any:
-    """A class by module:name."""
+    """Return a class by module:name."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
@@ -98,15 +100,15 @@ def _check_shared(settings: Settings) -> None:
 
 
 def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu: bool) -> Any:
-    gpus, most = 0.0, scaling.max_ongoing_requests * BEYOND
+    gpus, max_ongoing = 0.0, scaling.max_ongoing_requests * ROUTER_HEADROOM
     options: dict[str, Any] = {"num_cpus": scaling.cpus}
     if isinstance(scaling, DeviceScaling):
         gpus = scaling.gpus if scaling.gpus is not None else float(has_gpu)
-        most = scaling.max_ongoing_requests
+        max_ongoing = scaling.max_ongoing_requests
         options |= on_kind(scaling.gpu_kind)
     deploy: Any = serve.deployment(
         name=name,
-        max_ongoing_requests=most,
+        max_ongoing_requests=max_ongoing,
         max_queued_requests=scaling.max_queued_requests,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
         autoscaling_config={
@@ -127,8 +129,9 @@ def _scaled(kind: Any, name: str, settings: Settings, scaling: Scaling, has_gpu:
 
 
 def emit_config(settings: Settings) -> dict[str, Any]:
-    """A `serve deploy` file for these settings."""
-    # Scaling as a whole: what a replica would fill in is its deployment's default, not the field's.
+    """Return a `serve deploy` file for these settings."""
+    # A scaling that was changed is written with all its fields: a part of one would be completed
+    # from other defaults where it is loaded.
     changed = {
         name
         for name, field in Settings.model_fields.items()
@@ -136,13 +139,9 @@ def emit_config(settings: Settings) -> dict[str, Any]:
     }
     # The plan is in what it set.
     given = settings.model_dump(mode="json", include=changed - {"store_token", "plan"})
-    # A replica has another working directory.
-    given |= {"page_images": settings.page_images_url, "uploads": settings.uploads_url}
-    given |= {"keys_file": str(settings.keys_path), "host": settings.host}
-    given["shared_folder"] = str(settings.data_dir)
-    if settings.is_embedded:
-        given["store"] = str(settings.data_dir)
-    for name in ("model", "reranker", "late_interaction", "quality_model"):
+    absolute = settings.with_absolute_paths().model_dump(mode="json")
+    given |= {name: absolute[name] for name in PATHS if absolute[name]} | {"host": settings.host}
+    for name in ("model", "reranker", "late_interaction"):
         if (folder := getattr(settings, name)) and Path(folder).is_dir():
             given[name] = str(Path(folder).resolve())
     return {

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.command_line import (
+from cluster.command_options import (
     Collection,
     Model,
     PlanFile,
@@ -45,7 +45,10 @@ def serve(
     store: Store = None,
     collection: Collection = None,
 ) -> None:
-    """Serve searches: a web page, and routes that programs know."""
+    """Run the service: a web page, and an HTTP API.
+
+    The API has routes of its own, and those of OpenAI, Cohere and Jina.
+    """
     settings = load_settings(**settings_among(locals()))
     if emit_config:
         import yaml

@@ -104,7 +104,7 @@ class Router:
         self.close()
 
     def store(self) -> MilvusStore:
-        """The open store, whose vectors are of our embedder.
+        """Return the open store, whose vectors are of our embedder.
 
         Raises StoreUnavailable or FingerprintMismatch.
         """
@@ -156,7 +156,7 @@ class Router:
         return await self._reranker.score(query, documents, _left(deadline))
 
     async def page(self, tenant: str, doc_id: str, number: int) -> tuple[Page, int]:
-        """A page, and how many its document has. Raises NotFound."""
+        """Return a page, and how many its document has. Raises NotFound."""
 
         def look() -> tuple[Page | None, Document | None]:
             store = self.store()
@@ -168,7 +168,7 @@ class Router:
         return page, document.pages if document else page.page
 
     async def page_image(self, tenant: str, doc_id: str, number: int) -> bytes:
-        """The JPEG of a page that is in the index. Raises NotFound."""
+        """Return the JPEG of a page that is in the index. Raises NotFound."""
         known = await self._watched(
             asyncio.to_thread(lambda: self.store().has_page(tenant, doc_id, number))
         )
@@ -205,14 +205,14 @@ class Router:
         return evidence, jpeg
 
     async def quality(self, images: Sequence[bytes], deadline: float) -> list[QualityPrediction]:
-        """The errors that OCR would make. Raises InvalidInput, Overloaded and their like."""
+        """Return the errors that OCR would make. Raises InvalidInput, Overloaded and their like."""
         with self.trace.span("quality", pages=len(images)):
             return await self._quality.predict(images, _left(deadline))
 
     async def page_quality(
         self, tenant: str, doc_id: str, number: int, deadline: float
     ) -> tuple[Page, Evidence, bytes]:
-        """A page, what makes it hard to read, and its JPEG. Raises NotFound and its like."""
+        """Return a page, what makes it hard to read, and its JPEG. Raises NotFound and its like."""
         page, _ = await self.page(tenant, doc_id, number)
         jpeg = await self.in_background(self._images.get, tenant, doc_id, number)
         attribution = await self._quality.attribute(jpeg, _left(deadline))
@@ -225,7 +225,7 @@ class Router:
         )
 
     async def document(self, tenant: str, doc_id: str) -> Document:
-        """A tenant's document. Raises NotFound."""
+        """Return a tenant's document. Raises NotFound."""
         document = await self._watched(
             asyncio.to_thread(lambda: self.store().document(tenant, doc_id))
         )
@@ -254,19 +254,19 @@ class Router:
         return job
 
     async def job(self, tenant: str | None, job_id: str) -> Job:
-        """A job of this tenant; None sees all. Raises NotFound."""
+        """Return a job of this tenant; None sees all. Raises NotFound."""
         job: Job | None = await self._indexer.call("job", job_id, timeout_s=JOB_TIMEOUT_S)
         return self._own(job, tenant, job_id)
 
     async def next_version(self, tenant: str | None, job_id: str, seen: int, wait_s: float) -> Job:
-        """The job once it is newer than version `seen`, or as it is after `wait_s`."""
+        """Return the job once it is newer than version `seen`, or as it is after `wait_s`."""
         job: Job | None = await self._indexer.call(
             "next_version", job_id, seen, wait_s, timeout_s=wait_s + JOB_TIMEOUT_S
         )
         return self._own(job, tenant, job_id)
 
     async def readiness(self) -> dict[str, str]:
-        """Each part of the service: "ok", or what is wrong with it."""
+        """Return each part of the service: "ok", or what is wrong with it."""
         store, *models = await asyncio.gather(
             asyncio.to_thread(self._store_state), *map(self._model_state, self._specs)
         )
@@ -281,8 +281,8 @@ class Router:
         return "ok"
 
     async def _model_state(self, spec: DeploymentSpec) -> str:
-        is_asleep = spec.scaling(self.settings).min_replicas == 0  # to ask would wake it
-        if is_asleep or self._ready_until.get(spec.name, 0) > time.monotonic():
+        # One that may sleep is not asked: that would wake it.
+        if spec.may_sleep(self.settings) or self._ready_until.get(spec.name, 0) > time.monotonic():
             return "ok"
         try:
             await self._deployments[spec.name].call("ready", timeout_s=READY_TIMEOUT_S)

@@ -40,7 +40,7 @@ class Trace:
 
 
 def traceparent() -> str:
-    """The current span as a W3C traceparent header; "" where nothing is traced."""
+    """Return the current span as a W3C traceparent header; "" where nothing is traced."""
     current = trace.get_current_span().get_span_context()
     if not current.is_valid:
         return ""
@@ -48,7 +48,7 @@ def traceparent() -> str:
 
 
 def parent_of(header: str) -> Any:
-    """The context of a W3C traceparent header; None where it is none."""
+    """Return the context of a W3C traceparent header; None where it is none."""
     parts = header.split("-")
     try:
         _, trace_id, span_id, flags = (int(part, 16) for part in parts)

@@ -50,7 +50,7 @@ class Uploads:
             self._fs.rm(folder, recursive=True)
 
     def _kept(self, folder: str) -> str:
-        """The file of a folder; "" where there is none."""
+        """Return the file of a folder; "" where there is none."""
         files = self._fs.find(folder) if self._fs.exists(folder) else []
         return str(files[0]) if files else ""
 

@@ -15,12 +15,14 @@ from tests.support.serving import Server, running
 SERVICES = {"ray_process", "server", "milvus", "browser"}
 # Tesseract, rendering processes, kustomize: programs of their own, and slow to start.
 PROGRAMS = {"labels", "renderer", "good", "sets"}
+FOLDERS = ("tests/k8s/", "tests/jobs/rendering/")  # all of whose tests start programs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a Ray, a server, a browser or a program: `make test-quick` leaves it out."""
     for item in items:
-        if (SERVICES | PROGRAMS) & set(getattr(item, "fixturenames", ())):
+        uses_fixture = (SERVICES | PROGRAMS) & set(getattr(item, "fixturenames", ()))
+        if uses_fixture or item.nodeid.startswith(FOLDERS):
             item.add_marker("services")
 
 

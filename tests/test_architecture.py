@@ -23,7 +23,7 @@ FLOOR = {
         "sources",
         "runtime",
         "metrics",
-        "command_line",
+        "command_options",
     ),
     "models": ("registry", "options", "protocols", "inputs", "images"),
     "jobs": ("ray_data", "progress", "forget"),

@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cluster.command_line import parse_metadata, print_rows, shorten_path
+from cluster.command_options import parse_metadata, print_rows, shorten_path
 from cluster.errors import InvalidInput
 from cluster.settings import Settings, load_settings
 from quire import COMMANDS, ENTRIES, app
@@ -153,3 +153,19 @@ def test_a_path_keeps_its_name_as_long_as_it_can() -> None:
     assert shorten_path("請求書/" * 9 + "合計.pdf", 20).endswith("合計.pdf")
     for chars in range(8, 30):
         assert cell_len(shorten_path("/data/請求書/" + "y" * 40 + ".pdf", chars)) <= chars
+
+
+def test_paths_mean_the_same_in_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(store="data", page_images="kept", uploads="s3://bucket/up")
+    absolute = settings.with_absolute_paths()
+    monkeypatch.chdir("/")
+    assert absolute.data_dir == tmp_path / "data"
+    assert absolute.page_images_url == str(tmp_path / "kept")
+    assert absolute.uploads_url == "s3://bucket/up"
+    assert absolute.keys_path == tmp_path / "data" / "keys.json"
+    shared = load_settings(store="http://milvus:19530", page_images="file:///mnt/pages")
+    assert shared.with_absolute_paths().page_images_url == "file:///mnt/pages"
+    assert shared.with_absolute_paths().store == "http://milvus:19530"

@@ -93,7 +93,7 @@ def fit(
     slots: int = 1,
     budgets: Sequence[int] = BATCH_TOKENS,
 ) -> Fit | Rejection:
-    """The largest of the batch budgets that leaves a replica within 1/slots of a card.
+    """Return the largest of the batch budgets that leaves a replica within 1/slots of a card.
 
     Budgets below the longest input count as that. `beside`: another model in the same process.
     """

@@ -213,7 +213,7 @@ class Queue:
         return math.log(waits / (1 - share)) / rate / 2
 
     def _erlang_c(self) -> float:
-        """The share of requests that wait at all, by the recursion of Erlang B."""
+        """Return the share of requests that wait at all, by the recursion of Erlang B."""
         load = self.per_s * self.service_s
         blocked = 1.0
         for servers in range(1, self.servers + 1):

@@ -37,7 +37,7 @@ class IngestCapacity:
             yield self.plan(self.cards)
 
     def plan(self, used: Sequence[tuple[Fit, int]]) -> IngestPlan:
-        """The ingest on these cards; all of them end together, as each takes what it can."""
+        """Return the ingest on these cards; all of them end together, as each takes what it can."""
         workload = self.workload
         rates = [self.pages_per_s(fit) * _scaled(count) for fit, count in used]
         cpu_s = page_cpu_s(workload.scanned, workload.quality == "on")
@@ -74,7 +74,7 @@ class IngestCapacity:
         return 1 / seconds
 
     def _enough(self, fit: Fit, most: int) -> int:
-        """The fewest cards that meet the deadline; all where none do."""
+        """Return the fewest cards that meet the deadline; all where none do."""
         deadline = self.workload.deadline
         if deadline is None:
             return 1
@@ -85,7 +85,7 @@ class IngestCapacity:
         return 1 + bisect_left(range(1, most), True, key=in_time)
 
     def _affordable(self, fit: Fit, most: int) -> int:
-        """The most cards within the budget; one where even that is too much."""
+        """Return the most cards within the budget; one where even that is too much."""
         budget = self.workload.budget
         if budget is None:
             return 1

@@ -90,7 +90,7 @@ def _of_serving(serving: ServingPlan, workload: Workload, is_mixed: bool) -> dic
 
 
 def _scaling(replicas: Replicas, is_mixed: bool) -> dict[str, Any]:
-    """All of the planned replicas, always: fewer would not keep the planned time.
+    """Return all of the planned replicas, always: fewer would not keep the planned time.
 
     Whoever lowers `min_replicas` finds the autoscaler's aim set to the planned load.
     """

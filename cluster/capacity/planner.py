@@ -56,7 +56,7 @@ class Planner:
     profile: Profile = field(default_factory=Profile)
 
     def outcome(self) -> Outcome:
-        """The winner of each goal, then the cheapest plan of every model and precision.
+        """Return the winner of each goal, then the cheapest plan of every model and precision.
 
         Raises InvalidInput where there is nothing to plan.
         """
@@ -147,7 +147,7 @@ class Planner:
         self._kept(Rejection(embedder.name, precision, next(iter(least)), why))
 
     def _services(self, embedder: Candidate, precision: str) -> Iterator[list[Station]]:
-        """All models of a service on one kind of card, or the reranker on another."""
+        """Yield all models of a service on one kind of card, or the reranker on another."""
         others = self._generator_stations
         for split, name, slots in product(self._splits, self._cards, SLOTS):
             first = self._first_stations(embedder, precision, name, slots, split)
@@ -170,7 +170,7 @@ class Planner:
     def _first_stations(
         self, embedder: Candidate, precision: str, name: str, slots: int, split: float
     ) -> list[Station]:
-        """The embedder's, and of what is beside it on its cards; empty where one fails."""
+        """Return the embedder's, and of what is beside it on its cards; empty where one fails."""
         wanted = [(embedder, precision, split)]
         if self.models.late is not None:
             wanted.append((self.models.late, _wide(self._cards[name][0]), 1 - split))
@@ -185,12 +185,12 @@ class Planner:
 
     @cached_property
     def _splits(self) -> tuple[float, ...]:
-        """The embedder's shares of a query's time that are tried."""
+        """Return the embedder's shares of a query's time that are tried."""
         return EMBED_SHARES if self._reranks or self.models.late is not None else (1.0,)
 
     @cached_property
     def _generator_stations(self) -> list[Station] | None:
-        """The cheapest that keep up, none where none is wanted; None where none can."""
+        """Return the cheapest that keep up, none where none is wanted; None where none can."""
         generator = self.models.generator
         if generator is None:
             return []
@@ -260,5 +260,5 @@ class Planner:
 
 
 def _wide(card: Accelerator) -> str:
-    """The precision of what is never quantised."""
+    """Return the precision of what is never quantised."""
     return "fp32" if card.is_cpu else "bf16"

@@ -73,7 +73,7 @@ def _point(each: Measurement) -> tuple[str, str, str, int, int]:
 
 
 def load_profile(file: Path) -> Profile:
-    """The profile in a file; an empty one where there is none. Raises InvalidInput."""
+    """Return the profile in a file; an empty one where there is none. Raises InvalidInput."""
     if not file.exists():
         return Profile()
     try:

@@ -26,7 +26,7 @@ class Choice:
     servings: Sequence[ServingPlan]
 
     def cheapest(self, most_bytes: float = math.inf) -> Plan | None:
-        """The least money of what is in time; where nothing is, what is nearest to it.
+        """Return the least money of what is in time; where nothing is, what is nearest to it.
 
         On cards of at most so much memory: None where they cannot hold all.
         """
@@ -115,7 +115,7 @@ class Choice:
 
 
 def ranked(choices: Sequence[Choice]) -> Iterator[Plan]:
-    """The winner of each goal, then the cheapest of every choice; each plan once."""
+    """Yield the winner of each goal, then the cheapest of every choice; each plan once."""
     cheapest = sorted((plan for each in choices if (plan := each.cheapest())), key=_rank)
     winners = _winners(choices, cheapest)
     seen: list[Plan] = []

@@ -46,7 +46,7 @@ class Station:
 def station(
     workload: Workload, fit: Fit, slots: int, most: int, within_s: float
 ) -> Station | Rejection:
-    """The fewest replicas of a model that answer 95 % of the requests within a time."""
+    """Return the fewest replicas of a model that answer 95 % of the requests within a time."""
     mean_s, slow_s, what = _seconds(workload, fit, slots)
     if fit.candidate.role == "indexer":
         return Station(fit, slots, Queue(1, mean_s, 0.0), 0.0)
@@ -74,7 +74,7 @@ def _short(seconds: float) -> str:
 
 
 def _seconds(workload: Workload, fit: Fit, slots: int) -> tuple[float, float, str]:
-    """A request's mean time, that of the slow ones, and what it is."""
+    """Return a request's mean time, that of the slow ones, and what it is."""
     candidate = fit.candidate
     pixels = workload.page_pixels(candidate)
     page = page_flops(candidate.shape, pixels, candidate.prompt_tokens)

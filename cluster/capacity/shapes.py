@@ -89,7 +89,7 @@ class ModelShape:
 
     @property
     def size(self) -> str:
-        """The same for models that compute the same, whatever they were trained for."""
+        """Return the same for models that compute the same, whatever they were trained for."""
         vision, text = self.vision, self.text
         towers = f"{vision.depth}x{vision.width}+{text.layers}x{text.width}"
         return f"{self.family} {towers}" + (f"+{self.projection}" if self.projection else "")
@@ -105,7 +105,7 @@ class ModelShape:
 
     @cached_property
     def linear_layers(self) -> list[Matrices]:
-        """Every matrix of the language model's layers: what is quantised."""
+        """Return every matrix of the language model's layers: what is quantised."""
         text = self.text
         asked, held = text.heads * text.head_dim, text.kv_heads * text.head_dim
         return [
@@ -122,7 +122,7 @@ class ModelShape:
 
     @property
     def vision_matrices(self) -> list[Matrices]:
-        """Every matrix of the vision tower: its blocks' and its mergers'."""
+        """Return every matrix of the vision tower: its blocks' and its mergers'."""
         vision = self.vision
         wide, inner = vision.width, vision.width * vision.merge**2
         mergers = 1 + vision.levels
@@ -210,7 +210,7 @@ COLQWEN2 = ModelShape(
 
 
 def shape_of(config: dict[str, Any], projection: int = 0) -> ModelShape:
-    """The shape that a checkpoint's config.json describes. Raises ModelUnavailable."""
+    """Return the shape that a checkpoint's config.json describes. Raises ModelUnavailable."""
     readers = {
         "qwen3_vl": _qwen3_vl_vision,
         "qwen2_vl": _qwen2_vl_vision,

@@ -156,7 +156,7 @@ class Workload(BaseModel):
         return {card.name: (card, 1 if card.is_cpu else count) for card, count in cards}
 
     def _known(self) -> list[Accelerator]:
-        """The table, with cards of one's own in it."""
+        """Return the table, with cards of one's own in it."""
         own = [
             Accelerator(
                 name,

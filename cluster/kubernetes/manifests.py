@@ -44,7 +44,7 @@ ROOM = 1.5  # of a volume, for what a plan does not know: uploads, growth, compa
 
 
 def manifests(plan: Plan, image: str) -> dict[str, str]:
-    """The files by name. Raises InvalidInput."""
+    """Return the files by name. Raises InvalidInput."""
     if unknown := plan.settings.keys() - Settings.model_fields.keys():
         raise InvalidInput(f"the plan sets what is no setting: {', '.join(sorted(unknown))}")
     files = _copied()
@@ -171,7 +171,7 @@ def _serve(plan: Plan) -> dict[str, Any]:
 
 
 def _group_patch(path: str, groups: list[Pods]) -> list[dict[str, Any]]:
-    """The base's two worker groups, one without a GPU and one with, → those of the plan."""
+    """Return the base's two worker groups, one without a GPU and one with, → those of the plan."""
     cpu, *gpus = groups
     patch = _sizes(f"{path}/0", cpu)
     for index, pods in enumerate(gpus, start=2):
@@ -285,7 +285,7 @@ def _yaml(document: Any, header: str = HEADER) -> str:
 
 
 def _copied() -> dict[str, str]:
-    """The hand-kept files, as they are."""
+    """Return the hand-kept files, as they are."""
     files = {}
     for part in COPIED:
         for file in sorted((BASE / part).rglob("*")):

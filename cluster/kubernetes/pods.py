@@ -104,7 +104,7 @@ def _gpu_pods(kind: str, count: int, needs: list[_Need], least_share: float) -> 
 
 
 def _service_cpu_pods(plan: Plan, serving: ServingPlan) -> Pods:
-    """The router, the indexer, and the models that are on no GPU."""
+    """Return the router, the indexer, and the models that are on no GPU."""
     on_gpu = {each.role for each in serving.replicas if each.gpu}
     scalings = [
         _scaling(plan, "router", ROUTER_SCALING),
@@ -137,7 +137,7 @@ def _process_bytes(replicas: Replicas) -> int:
 
 
 def _with_store(heap_bytes: float) -> int:
-    """A pod's memory, in whole GiB."""
+    """Return a pod's memory, in whole GiB."""
     return math.ceil(heap_bytes / HEAP_SHARE / GIB) * GIB
 
 

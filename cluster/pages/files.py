@@ -45,7 +45,7 @@ class PageFiles:
         self._fs.pipe_file(path, data)
 
     def get(self, tenant: str, doc_id: str, page: int, kind: str = IMAGE) -> bytes:
-        """The bytes of a page's file. Raises NotFound."""
+        """Return the bytes of a page's file. Raises NotFound."""
         try:
             return bytes(self._fs.cat_file(self._path(tenant, doc_id, page, kind)))
         except FileNotFoundError as error:
@@ -55,7 +55,7 @@ class PageFiles:
         return bool(self._fs.exists(self._path(tenant, doc_id, page, kind)))
 
     def pages(self, document: Document, kind: str) -> set[int]:
-        """The pages of a document of which such a file is kept."""
+        """Return the pages of a document of which such a file is kept."""
         folder = self._folder(document.tenant, document.doc_id)
         if not self._fs.exists(folder):
             return set()

@@ -95,7 +95,7 @@ class PackedVectors:
 
     @cached_property
     def cell_vectors(self) -> np.ndarray:
-        """The vector of every cell, float32[N, d]."""
+        """Return the vector of every cell, float32[N, d]."""
         vectors = self.decode()
         return vectors if self.members is None else vectors[self.members]
 
@@ -130,7 +130,7 @@ def pack_vectors(
 
 
 def to_bytes(packed: PackedVectors) -> bytes:
-    """A compressed npz without pickles."""
+    """Return a compressed npz without pickles."""
     header = {
         "format": FORMAT,
         "storage": packed.storage,

@@ -67,11 +67,11 @@ class Client:
         self._milvus.close()
 
     def names(self) -> list[str]:
-        """The names of all collections."""
+        """Return the names of all collections."""
         return list(_guard(lambda: self._milvus.list_collections(timeout=self._timeout_s)))
 
     def describe(self, name: str) -> dict[str, Any]:
-        """A collection's description, fields and options."""
+        """Return a collection's description, fields and options."""
         described = _guard(lambda: self._milvus.describe_collection(name, timeout=self._timeout_s))
         return dict(described)
 
@@ -104,11 +104,11 @@ class Client:
         return int(entities[0]["count(*)"])
 
     def query(self, name: str, expression: str, fields: Sequence[str]) -> list[Entity]:
-        """The rows that pass, at most QUERY_ROWS."""
+        """Return the rows that pass, at most QUERY_ROWS."""
         return self._query(name, expression, fields, limit=QUERY_ROWS)
 
     def query_all(self, name: str, expression: str, fields: Sequence[str]) -> list[Entity]:
-        """Every row that passes, however many; a plain query where one is enough."""
+        """Return every row that passes, however many; a plain query where one is enough."""
         entities = self.query(name, expression, fields)
         if len(entities) < QUERY_ROWS:
             return entities
@@ -118,7 +118,7 @@ class Client:
     def iterate(
         self, name: str, expression: str, fields: Sequence[str], batch_rows: int
     ) -> Iterator[list[Entity]]:
-        """Every row that passes, in batches."""
+        """Yield every row that passes, in batches."""
         iterator = _guard(
             lambda: self._milvus.query_iterator(
                 name, filter=expression, output_fields=list(fields), batch_size=batch_rows

@@ -28,7 +28,7 @@ class StoreConnection:
         self._watcher.start()
 
     def store(self) -> MilvusStore:
-        """The open store. Raises StoreUnavailable at once while there is none."""
+        """Return the open store. Raises StoreUnavailable at once while there is none."""
         store = self._store
         if store is None or self._failed.is_set():
             raise StoreUnavailable(self._problem)

@@ -18,7 +18,7 @@ UNKNOWN_CER = -1.0
 def labels_of(
     tenant: str, tags: Iterable[str], metadata: dict[str, Scalar], source: str
 ) -> list[str]:
-    """Every label of a document."""
+    """Return every label of a document."""
     return [
         filter_label("tenant", tenant),
         filter_label("source", source),
@@ -28,7 +28,7 @@ def labels_of(
 
 
 def to_expression(wanted: Filter) -> str:
-    """The Milvus expression of a filter; "" where everything passes. Raises InvalidInput."""
+    """Return the Milvus expression of a filter; "" where everything passes. Raises InvalidInput."""
     labels = [] if wanted.tenant is None else [filter_label("tenant", wanted.tenant)]
     labels += [filter_label("tag", tag) for tag in wanted.tags]
     labels += [filter_label("metadata", key, value) for key, value in wanted.metadata.items()]
@@ -50,14 +50,14 @@ def to_expression(wanted: Filter) -> str:
 
 
 def _share(name: str, value: float) -> str:
-    """A number from 0 to 1 as Milvus reads it. Raises InvalidInput."""
+    """Return a number from 0 to 1 as Milvus reads it. Raises InvalidInput."""
     if not 0 <= value <= 1:  # also what is not a number
         raise InvalidInput(f"{name} is a share from 0 to 1, not {value}")
     return f"{value:.6f}"
 
 
 def with_labels(labels: Iterable[str]) -> str:
-    """The expression for rows that carry all of these labels."""
+    """Return the expression for rows that carry all of these labels."""
     quoted = ", ".join(f'"{item}"' for item in labels)
     return f"array_contains_all(labels, [{quoted}])"
 

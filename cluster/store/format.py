@@ -34,12 +34,12 @@ class StoredCollection:
 
     @property
     def pages(self) -> str:
-        """The name of its pages and chunks in Milvus."""
+        """Return the name of its pages and chunks in Milvus."""
         return pages_name(self.name, self.format)
 
     @property
     def documents(self) -> str:
-        """The name of its documents in Milvus."""
+        """Return the name of its documents in Milvus."""
         return documents_name(self.name, self.format)
 
     @property
@@ -57,17 +57,23 @@ def documents_name(name: str, format: int = FORMAT) -> str:
 
 
 def describe_format(fingerprint: Fingerprint) -> str:
-    """The description of a collection of today's format."""
+    """Return the description of a collection of today's format."""
     return json.dumps({"format": FORMAT, "fingerprint": json.loads(fingerprint.to_json())})
 
 
 def collection_names(client: Client) -> list[str]:
-    """The names of what may be Quire collections, sorted."""
+    """Return the names of what may be Quire collections, sorted."""
     return sorted({match["name"] for match in _pages_of(client.names())})
 
 
+def names_in_milvus(client: Client, name: str) -> set[str]:
+    """Every collection of Milvus that is a Quire collection's pages or documents, in any format."""
+    parts = re.compile(rf"{re.escape(name)}_(pages|documents)(_v\d+)?")
+    return {other for other in client.names() if parts.fullmatch(other)}
+
+
 def find_collection(client: Client, name: str) -> StoredCollection | None:
-    """A Quire collection by name; None where there is none.
+    """Return a Quire collection by name; None where there is none.
 
     Raises FormatMismatch where a newer Quire made it, InvalidInput where it is not Quire's.
     """

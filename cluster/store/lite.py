@@ -66,7 +66,7 @@ class MilvusLiteServer:
         return self.folder / "server.json"
 
     def _process(self) -> psutil.Process | None:
-        """The running server of this folder; never another process that got its number."""
+        """Return the running server of this folder; never another process that got its number."""
         try:
             state = json.loads(self._state_file.read_text())
             process = psutil.Process(state["pid"])

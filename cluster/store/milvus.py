@@ -38,6 +38,7 @@ from cluster.store.format import (
     describe_format,
     documents_name,
     find_collection,
+    names_in_milvus,
     pages_name,
 )
 from cluster.store.fusion import Fusion, fuse
@@ -82,14 +83,15 @@ class MilvusStore:
     def open_collection(self, fingerprint: Fingerprint) -> None:
         """Create the collection for a fingerprint, or check that it is the one it holds.
 
-        One without pages takes another fingerprint.
+        One without pages is made again for another fingerprint.
 
         Raises FingerprintMismatch or FormatMismatch.
         """
         stored = self.stored()
         if stored and stored.fingerprint != fingerprint and not self.count_pages():
             # Whatever was to fill it never did: an ingest whose model could not be loaded.
-            self._client.drop(stored.pages)
+            for name in names_in_milvus(self._client, self.name):
+                self._client.drop(name)
             stored = None
         if stored is None:
             self._client.create(documents_name(self.name), *schema.documents_schema())
@@ -118,7 +120,7 @@ class MilvusStore:
             )
 
     def fingerprint(self) -> Fingerprint | None:
-        """The fingerprint of the collection; None where there is no collection yet.
+        """Return the fingerprint of the collection; None where there is no collection yet.
 
         Raises InvalidInput where a collection of that name is not Quire's, FormatMismatch where
         its format is another Quire's.
@@ -127,7 +129,10 @@ class MilvusStore:
         return stored.fingerprint if stored else None
 
     def stored(self) -> StoredCollection | None:
-        """The collection as Milvus has it now; None where there is none. Raises as above."""
+        """Look up the collection as Milvus has it now; None where there is none.
+
+        Raises InvalidInput or FormatMismatch, as `fingerprint` does.
+        """
         stored = find_collection(self._client, self.name)
         if stored and not stored.fields.issuperset(PAGE_FIELDS):
             raise FormatMismatch(
@@ -138,7 +143,7 @@ class MilvusStore:
         return stored
 
     def collections(self) -> dict[str, Fingerprint]:
-        """Every Quire collection of this store with its fingerprint."""
+        """Return every Quire collection of this store with its fingerprint."""
         fingerprints: dict[str, Fingerprint] = {}
         for name in collection_names(self._client):
             with suppress(InvalidInput, FormatMismatch):  # somebody else's, or a newer Quire's
@@ -162,7 +167,7 @@ class MilvusStore:
             self._client.upsert(self._required().pages, entities[start : start + WRITE_ROWS])
 
     def document(self, tenant: str, doc_id: str) -> Document | None:
-        """A tenant's document; None where it is not there."""
+        """Return a tenant's document; None where it is not there."""
         expression = f'doc_key in ["{document_key(tenant, doc_id)}"]'
         stored = self._required()
         entities = self._client.query(stored.documents, expression, schema.DOCUMENT_FIELDS)
@@ -190,7 +195,7 @@ class MilvusStore:
         return sorted(documents, key=lambda document: (-document.time_ms, document.source))
 
     def pages_present(self, document: Document) -> set[int]:
-        """The pages whose rows are in the index as this document would write them."""
+        """Return the pages whose rows are in the index as this document would write them."""
         fields = ("page", "tags", "metadata", "source")
         row_facts = schema.row_facts(document)
         return {
@@ -223,14 +228,15 @@ class MilvusStore:
         return bool(self._rows([page_row_id(tenant, doc_id, page)], ["page"]))
 
     def page_texts(self, hits: Sequence[Hit]) -> list[str]:
-        """The whole text of each page; "" for one that is not there any more."""
+        """Return the whole text of each page; "" for one that is not there any more."""
         row_ids = [page_row_id(hit.tenant, hit.doc_id, hit.page) for hit in hits]
         entities = self._rows(row_ids, ["text"])
         return [str(entities[row_id]["text"]) if row_id in entities else "" for row_id in row_ids]
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the store answers."""
-        if self._cached and self._cached.pages not in self._client.names():
+        names = self._client.names()
+        if self._cached and self._cached.pages not in names:
             self._cached = None  # it was upgraded or dropped
 
     def close(self) -> None:
@@ -284,7 +290,7 @@ class MilvusStore:
         fusion: Fusion = "rrf",
         dense_weight: float = 0.5,
     ) -> list[Hit]:
-        """The best pages, best first, each with the scores that made its rank.
+        """Return the best pages, best first, each with the scores that made its rank.
 
         `vector` float[dimension] is needed unless mode is "text", `text` unless it is "dense";
         in mode "hybrid" either side may be missing. Raises InvalidInput.
@@ -321,7 +327,7 @@ class MilvusStore:
         ]
 
     def _required(self) -> StoredCollection:
-        """The collection, which must be there. Raises StoreUnavailable."""
+        """Return the collection, which must be there. Raises StoreUnavailable."""
         stored = self._cached or self.stored()
         if stored is None:
             raise StoreUnavailable(
@@ -342,7 +348,7 @@ class MilvusStore:
         return {entity["row_id"]: entity for entity in entities}
 
     def _page_rows(self, document: Document, fields: Sequence[str]) -> list[Entity]:
-        """The page rows of a document, without those of its chunks."""
+        """Return the page rows of a document, without those of its chunks."""
         stored = self._cached or self.stored()
         expression = f"{_rows_of(document)} and chunk == 0"
         return self._client.query_all(stored.pages, expression, fields) if stored else []
@@ -357,7 +363,7 @@ class MilvusStore:
 
 
 def _rows_of(document: Document) -> str:
-    """The expression for a document and its rows."""
+    """Return the expression for a document and its rows."""
     return f'doc_key in ["{document_key(document.tenant, document.doc_id)}"]'
 
 

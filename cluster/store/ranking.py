@@ -20,7 +20,7 @@ class RankedRow:
 def rank_pages(
     client: Client, name: str, field: str, target: Any, expression: str, pages: int
 ) -> dict[str, RankedRow]:
-    """The best `pages` pages by one field, best first; a page scores as its best row."""
+    """Return the best `pages` pages by one field, best first; a page scores as its best row."""
     limit = min(QUERY_ROWS, pages * ROWS_PER_PAGE)
     while True:
         rows = client.search(name, field, target, expression, limit)

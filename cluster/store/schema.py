@@ -117,7 +117,7 @@ def _add_document_fields(schema: Any) -> None:
 
 
 def document_entity(document: Document) -> dict[str, Any]:
-    """The row of a document."""
+    """Return the row of a document."""
     status = filter_label("status", document.status)
     return {
         **_shared_entity(document, extra_labels=[status]),
@@ -150,7 +150,7 @@ def row_entity(row: Row) -> dict[str, Any]:
 
 
 def to_document(entity: dict[str, Any]) -> Document:
-    """A document from its row."""
+    """Return a document from its row."""
     fields = {name: entity[name] for name in DOCUMENT_FIELDS}
     return Document(
         **fields | {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"])}
@@ -158,7 +158,7 @@ def to_document(entity: dict[str, Any]) -> Document:
 
 
 def to_page(entity: dict[str, Any]) -> Page:
-    """A page from its row."""
+    """Return a page from its row."""
     return Page(**page_facts(entity), width_px=entity["width_px"], height_px=entity["height_px"])
 
 

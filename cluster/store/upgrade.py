@@ -14,6 +14,7 @@ from cluster.store.format import (
     describe_format,
     documents_name,
     find_collection,
+    names_in_milvus,
     pages_name,
 )
 
@@ -36,9 +37,10 @@ class Upgrade:
 def upgrade_collection(
     address: StoreAddress, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Upgrade:
-    """Copy a collection into today's format, then drop the old one; may be interrupted and rerun.
+    """Copy a collection into today's format, then drop the old one.
 
-    The old collection counts until all of it was copied. `progress` gets rows done and rows in all.
+    The old collection counts until all of it was copied, so an upgrade may be interrupted; the next
+    one begins again. `progress` gets rows done and rows in all.
     Raises NotFound, InvalidInput while documents are being indexed, FormatMismatch where a newer
     Quire made it.
     """
@@ -46,7 +48,7 @@ def upgrade_collection(
     stored = find_collection(client, address.collection)
     if stored is None:
         raise NotFound(f"there is no collection {address.collection!r}")
-    _drop_left_documents(client, stored)
+    _drop_others(client, stored)  # a copy that was begun may hold what was removed since
     if stored.format == FORMAT:
         return Upgrade(stored.name, FORMAT, FORMAT, 0)
     if unfinished := client.count(
@@ -60,21 +62,23 @@ def upgrade_collection(
     rows = client.count(stored.pages, "")
     _copy(client, stored.documents, documents_name(stored.name))
     _copy(client, stored.pages, pages_name(stored.name), lambda done: progress(done, rows))
-    copied = client.count(pages_name(stored.name), "")
-    if copied != rows:
-        raise InvalidInput(
-            f"{stored.name!r} changed while it was upgraded ({rows} rows, {copied} copied): stop "
-            "what writes to it and upgrade again"
-        )
+    for source, target in (
+        (stored.documents, documents_name(stored.name)),
+        (stored.pages, pages_name(stored.name)),
+    ):
+        if client.count(source, "") != client.count(target, ""):
+            raise InvalidInput(
+                f"{stored.name!r} changed while it was upgraded: stop what writes to it and "
+                "upgrade again"
+            )
     client.drop(stored.pages)  # from here on the copy counts
     client.drop(stored.documents)
     return Upgrade(stored.name, stored.format, FORMAT, rows)
 
 
-def _drop_left_documents(client: Client, stored: StoredCollection) -> None:
-    """Drop documents of older formats that an upgrade left which was interrupted at its end."""
-    left = {documents_name(stored.name, format) for format in range(1, stored.format)}
-    for name in left & set(client.names()):
+def _drop_others(client: Client, stored: StoredCollection) -> None:
+    """Drop what an interrupted upgrade left of this collection: half a copy, or old documents."""
+    for name in names_in_milvus(client, stored.name) - {stored.pages, stored.documents}:
         client.drop(name)
 
 

@@ -99,7 +99,7 @@ def _measured(
     kind: str,
     say: Callable[[str], None],
 ) -> Iterator[Measurement]:
-    """The points of one precision that fit."""
+    """Yield the points of one precision that fit."""
     spec = registry.find_spec(model)
     pixels = request.pixels or default_pixels(spec)
     wanted = request.batch_tokens or (BATCH_TOKENS if torch.cuda.is_available() else (0,))
@@ -178,7 +178,7 @@ def _measure(
 
 
 def _page(pixels: int) -> MultimodalInput:
-    """A page of noise: speed does not depend on what it shows."""
+    """Return a page of noise: speed does not depend on what it shows."""
     width = (pixels / PAGE_RATIO) ** 0.5
     size = grid_size(width, width * PAGE_RATIO, min_pixels=pixels // 2, max_pixels=pixels)
     shape = (size[1], size[0], 3)

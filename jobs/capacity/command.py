@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from cluster.capacity.workload import Workload, checked, load_workload
-from cluster.command_line import (
+from cluster.command_options import (
     Json,
     Model,
     Store,
@@ -22,7 +22,7 @@ app = command_group()
 
 
 def wanted(name: str) -> Any:
-    """A command-line option for one of the Workload's fields; its help is written there."""
+    """Return a command-line option for one of the Workload's fields; its help is written there."""
     return typer.Option(help=Workload.model_fields[name].description)
 
 

@@ -29,7 +29,7 @@ def plan_capacity(settings: Settings, workload: Workload, profile: Path | None =
 
 
 def choose_plan(outcome: Outcome, goal: str) -> Plan:
-    """The plan of a goal (cheapest, fastest, smallest) or of a number in the table.
+    """Return the plan of a goal (cheapest, fastest, smallest) or of a number in the table.
 
     Raises InvalidInput.
     """

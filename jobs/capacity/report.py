@@ -38,7 +38,7 @@ PADDING = 2
 
 
 def to_json(outcome: Outcome) -> str:
-    """Every plan and every rejection."""
+    """Return every plan and every rejection."""
     text: bytes = TypeAdapter(Outcome).dump_json(outcome, indent=1)
     return text.decode()
 
@@ -63,7 +63,7 @@ def print_outcome(outcome: Outcome, console: Console, *, chosen: Plan | None, wh
 
 
 def to_markdown(outcome: Outcome, *, chosen: Plan | None, whole: bool) -> str:
-    """The same as Markdown."""
+    """Return the same as Markdown."""
     parts = []
     for title, columns, rows in _tables(outcome, chosen, whole):
         lines = [columns, tuple("---" for _ in columns), *rows]
@@ -142,7 +142,7 @@ def _replica_column(work: str, each: Replicas) -> tuple[str, ...]:
 
 
 def _reasons(rejected: Sequence[Rejection], whole: bool) -> tuple[str, tuple[str, ...], Rows]:
-    """All of them, or those of the preferred precision."""
+    """Return all of them, or those of the preferred precision."""
     preferred = [each for each in rejected if each.precision == PREFERRED] or rejected
     shown = rejected if whole else preferred[:MAX_REASONS]
     left = len(rejected) - len(shown)
@@ -183,7 +183,7 @@ def notes(plan: Plan) -> list[str]:
 
 
 def _computed(plan: Plan) -> str:
-    """The roles whose speed was not measured."""
+    """Return the roles whose speed was not measured."""
     roles = dict.fromkeys(each.role for each in plan.replicas if not each.measured)
     return ", ".join(roles)
 
@@ -209,7 +209,7 @@ def _without_empty(
 
 
 def _parts(columns: tuple[str, ...], rows: Rows, width: int) -> list[list[int]]:
-    """The places of the columns, in as many tables as a terminal of this width needs.
+    """Return the places of the columns, in as many tables as a terminal of this width needs.
 
     Names and numbers are never folded; each table begins with the columns that name a row.
     """

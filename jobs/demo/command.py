@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.command_line import command, command_group
+from cluster.command_options import command, command_group
 from cluster.settings import load_settings
 
 app = command_group()

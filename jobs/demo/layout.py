@@ -66,14 +66,14 @@ class Layout:
 
 
 def parse(text: str) -> tuple[Layout, list[list[str]]]:
-    """The head and the pages, each a list of lines."""
+    """Return the head and the pages, each a list of lines."""
     head, _, body = text.partition("\n\n")
     layout = Layout(**dict(line.split(": ", 1) for line in head.splitlines()))
     return layout, [page.strip().splitlines() for page in re.split(r"^---$", body, flags=re.M)]
 
 
 def lay_out(layout: Layout, pages: list[list[str]]) -> pymupdf.Document:
-    """A PDF of the pages. Raises ValueError where one does not fit its paper."""
+    """Return a PDF of the pages. Raises ValueError where one does not fit its paper."""
     output = io.BytesIO()
     writer = pymupdf.DocumentWriter(output)
     figures = [
@@ -89,7 +89,7 @@ def lay_out(layout: Layout, pages: list[list[str]]) -> pymupdf.Document:
 
 
 def to_bytes(document: pymupdf.Document, title: str) -> bytes:
-    """The PDF as bytes that depend on its content only."""
+    """Return the PDF as bytes that depend on its content only."""
     document.subset_fonts()
     document.set_metadata(
         {"title": title, "author": "", "creationDate": DATE, "modDate": DATE, "producer": ""}
@@ -132,7 +132,7 @@ def _is_drawn(line: str) -> bool:
 
 
 def _drawn(line: str, area: pymupdf.Rect) -> tuple[Figure, float]:
-    """A figure, a row of form fields or an empty space, and its height in points."""
+    """Return a figure, a row of form fields or an empty space, and its height in points."""
     if line.startswith("_ "):
         return Figure(), float(line[2:])
     if line.startswith("["):

@@ -82,7 +82,7 @@ def _write_document(text: Path, folder: Path, seed: int) -> Path:
 
 
 def _scanned(source: pymupdf.Document, seed: int) -> pymupdf.Document:
-    """The pages as an office scanner gives them: pictures, grey, tilted, uneven, no text."""
+    """Return the pages as an office scanner gives them: pictures, grey, tilted, uneven, no text."""
     scans = pymupdf.open()
     for number in range(source.page_count):
         page = source[number]

@@ -32,7 +32,7 @@ class DemoSearch:
 
 
 def prepare(settings: Settings, pdfs: str) -> Path:
-    """The folder to ingest: the given one, or the made-up library, written now."""
+    """Return the folder to ingest: the given one, or the made-up library, written now."""
     if pdfs:
         if not Path(pdfs).is_dir():
             raise NotFound(f"there is no folder {pdfs}: name one that holds PDFs")

@@ -29,7 +29,7 @@ class CheckDocuments:
         self.store = MilvusStore(context.address)
         self.files = PageFiles(context.settings.page_images_url)
         self.renderer = Renderer(RenderLimits.from_settings(context.settings))
-        self._seen: dict[str, str] = {}  # the source of each document of this ingest
+        self._seen: dict[str, str] = {}  # source by doc_id, of what this worker has checked
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for source in batch["source"]:
@@ -121,7 +121,7 @@ class CheckDocuments:
             yield Shard(document, pages, len(missing), stamp, is_new, known)
 
     def _done(self, document: Document) -> set[int]:
-        """The pages that are in the index with everything that this ingest would write."""
+        """Return the pages that are in the index with everything that this ingest would write."""
         present = self.store.pages_present(document)
         for reading in self.context.readings:
             present &= reading.done(document, self.store, self.files)
@@ -134,7 +134,10 @@ def cause_of(error: OSError) -> str:
 
 
 def _still_holds(stored: Document) -> bool:
-    """True while the file that a document was ingested from has the same bytes."""
+    """True while the file that a document was ingested from has the same bytes.
+
+    Always False for a URL, which is not fetched again.
+    """
     try:
         return "://" not in stored.source and sha256_of(stored.source) == stored.sha256
     except OSError:

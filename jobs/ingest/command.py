@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.command_line import (
+from cluster.command_options import (
     Collection,
     Dimensions,
     Json,

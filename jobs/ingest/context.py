@@ -14,8 +14,8 @@ from models.options import EmbedderOptions
 class IngestContext:
     """The same for all workers of an ingest.
 
-    `reindex`: also documents that are in the index as they are, but none that is not. `threads`: of
-    torch in one embedding worker. `readings`: what is read of pages beside their vectors.
+    `reindex`: do unchanged documents again, and skip a source whose document was deleted meanwhile.
+    `threads`: of torch in one embedding worker. `readings`: what is read of pages beside vectors.
     """
 
     settings: Settings

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EmbedPages:
-    """Rendered pages → vectors of each page and of its text's chunks; readings before the rows.
+    """Rendered pages → vectors of each page and of its text's chunks, and readings.
 
     OutOfMemory is no fault of a page: it ends the ingest, and the next one does what is left.
     """
@@ -62,7 +62,7 @@ class EmbedPages:
         return {"row": to_texts(rows), "vectors": list(_split(rows, vectors))}
 
     def _inputs(self, page: PageWork, pixels: bytes) -> "Iterator[MultimodalInput]":
-        """The page's image with its text, then each chunk of the text."""
+        """Yield the page's image with its text, then each chunk of the text."""
         from models.inputs import MultimodalInput
 
         image = np.frombuffer(pixels, np.uint8).reshape(page.shape)
@@ -74,7 +74,7 @@ class EmbedPages:
         yield from (MultimodalInput(text=chunk) for chunk in page.chunks)
 
     def _read(self, pages: Sequence[tuple[PageWork, bytes]]) -> None:
-        """Before the rows: a page that is in the index has its readings, one that fails none."""
+        """Read pages before their rows are written: every page in the index has its readings."""
         for reading in self.context.readings:
             left = [(page, scan) for page, scan in pages if not page.reason]
             if not left:

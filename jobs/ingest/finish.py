@@ -29,7 +29,8 @@ class DocumentFinisher:
         if present < pages:  # forgotten meanwhile, or lost by the server
             gone = f"{pages - present} pages are gone again: ingest it again"
             document = replace(document, error=f"{document.error}; {gone}".strip("; "))
-        # Replaced first: killed in between, the document counts as unfinished.
+        # First what it replaces: killed in between, this one is still `indexing`, and the next
+        # ingest finishes it.
         replaced = self.forget_replaced(document)
         self._store.put_document(document)
         return replaced

@@ -1,8 +1,8 @@
 """Readings of pages: what is read of a page beside its vectors, each a class of one interface.
 
-A new one is a class and an entry of READINGS. What it fills of a page's row are its columns; a
-collection needs no new schema for them. What is wanted and missing of an indexed page makes an
-ingest do that page again.
+A new one is a class and an entry of READINGS. Its `columns` are the fields of a page's row that it
+fills; a collection of today's format needs no new schema for them. Where a page in the index lacks
+a wanted reading, the next ingest does that page again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ TILES = {1: 1, 4: 5}  # the page alone; the page and its quarters
 
 @dataclass(frozen=True)
 class PageInput:
-    """What a reading gets of one page: `scan` is a JPEG as OCR would get it, "" if not wanted."""
+    """What a reading gets of one page: `scan` is a JPEG as OCR would get it, b"" if not wanted."""
 
     key: PageKey
     scan: bytes
@@ -48,7 +48,7 @@ class ReadingModels:
 
     @cached_property
     def late_interaction(self) -> "ColPaliModel":
-        """The model that makes multi-vectors. Raises ModelUnavailable."""
+        """Return the model that makes multi-vectors. Raises ModelUnavailable."""
         from models.late_interaction.model import ColPaliModel
 
         return ColPaliModel(LateInteractionOptions.from_settings(self._settings))
@@ -61,7 +61,7 @@ class ReadingModels:
 
     @property
     def budgets(self) -> list[Budget]:
-        """The token budgets of what is loaded."""
+        """Return the token budgets of what is loaded."""
         quality = self.__dict__.get("quality")
         models = (self.__dict__.get("late_interaction"), quality.late if quality else None)
         return [model.budget for model in dict.fromkeys(models) if model is not None]
@@ -79,11 +79,11 @@ class Reading(Protocol):
 
     @classmethod
     def wanted(cls, settings: Settings) -> "Reading | None":
-        """The reading as the settings ask for it, or None. Raises ModelUnavailable."""
+        """Return the reading as the settings ask for it, or None. Raises ModelUnavailable."""
         ...
 
     def done(self, document: Document, store: MilvusStore, files: PageFiles) -> set[int]:
-        """The pages of a document that have been read as it is wanted now."""
+        """Return the pages of a document that have been read as it is wanted now."""
         ...
 
     def load(self, models: ReadingModels) -> None:
@@ -123,18 +123,23 @@ class MultiVectors:
         return self.tiles > 1  # of the kept image a quarter would have too few pixels
 
     def done(self, document: Document, store: MilvusStore, files: PageFiles) -> set[int]:
-        """The pages with files of this recipe; those of one document are all of one recipe."""
+        """Find the pages with files of this recipe.
+
+        Those of an indexed document are all of one recipe, so one is looked at; where an ingest
+        was interrupted, each is.
+        """
         pages = files.pages(document, self.kind)
-        if not pages:
-            return pages
-        key = PageKey(document.tenant, document.doc_id, min(pages))
+        looked_at = {min(pages)} if pages and document.status == "indexed" else pages
+        of_recipe = {page for page in looked_at if self._has_recipe(document, page, files)}
+        return pages if of_recipe == looked_at else of_recipe
+
+    def _has_recipe(self, document: Document, page: int, files: PageFiles) -> bool:
+        key = PageKey(document.tenant, document.doc_id, page)
         try:
             recipe = from_bytes(files.get(*key, kind=self.kind)).recipe
         except (InvalidInput, NotFound):
-            return set()
-        return (
-            pages if recipe == (self.storage, TILES[self.tiles], self.token_pooling > 1) else set()
-        )
+            return False
+        return recipe == (self.storage, TILES[self.tiles], self.token_pooling > 1)
 
     def load(self, models: ReadingModels) -> None:
         models.late_interaction  # noqa: B018 — loads it
@@ -186,5 +191,5 @@ def wanted_readings(settings: Settings) -> tuple[Reading, ...]:
 
 
 def columns_of(readings: Iterable[Reading | type[Reading]]) -> tuple[str, ...]:
-    """The columns that these readings fill."""
+    """Return the columns that these readings fill."""
     return tuple(column for reading in readings for column in reading.columns)

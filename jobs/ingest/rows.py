@@ -18,10 +18,11 @@ Batch = dict[str, Any]  # columns by name: lists or arrays, one entry a row
 
 @dataclass(frozen=True)
 class Shard:
-    """Pages of one document that are to be done; none where only its end is to be noted.
+    """Pages of one document that are to be done.
 
-    `todo` counts those of all its shards. `stamp` is the source's at its check. `readings` are
-    those that pages have already: same bytes, same page.
+    `pages` is empty where nothing is missing and only the final status has to be stored. `todo`:
+    pages to do in all shards of the document. `stamp`: the source's stamp when it was checked.
+    `readings`: those that pages have already, for same bytes are the same page.
     """
 
     document: Document
@@ -81,7 +82,7 @@ IngestRow = Shard | Outcome | PageWork
 
 
 def to_batch(row: IngestRow, *, pixels: bytes = b"", scan: bytes = b"") -> Batch:
-    """A batch of one row."""
+    """Return a batch of one row."""
     return {"row": to_texts([row]), "pixels": [pixels], "scan": [scan]}
 
 

@@ -60,7 +60,7 @@ class IngestRequest:
     tenant: str = ""
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
-    reindex: bool = False  # also what is in the index already, but nothing that is not
+    reindex: bool = False  # do unchanged documents again; skip those deleted meanwhile
 
 
 def run_ingest(
@@ -75,6 +75,7 @@ def run_ingest(
     the same.
     """
     started = time.perf_counter()
+    settings = settings.with_absolute_paths()  # Ray's workers may be in another folder
     sources = list_sources(request.paths, request.pattern)
     check_document_fields(request.tenant, request.tags, request.metadata)
     registry.find_spec(settings.model)

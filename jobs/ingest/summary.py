@@ -7,10 +7,10 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from cluster.command_line import escape_text, printable, shorten_path, wide_console
+from cluster.command_options import escape_text, printable, shorten_path, wide_console
 from jobs.ingest.report import DocumentReport, IngestReport
 
-MAX_FAILURES = 20
+MAX_PROBLEMS = 20
 
 
 class Problem(NamedTuple):
@@ -24,7 +24,7 @@ class Problem(NamedTuple):
 
 
 def print_report(report: IngestReport) -> None:
-    """Print the counts of an ingest, where the time went, and at most 20 problems."""
+    """Print the counts of an ingest, where the time went, and at most MAX_PROBLEMS problems."""
     console = wide_console()
     console.print(_counts(report))
     problems = [problem for document in report.documents for problem in _problems(document)]
@@ -64,7 +64,7 @@ def _problems(document: DocumentReport) -> Iterator[Problem]:
 
 
 def _print_problems(console: Console, problems: list[Problem], report_file: str) -> None:
-    """Print each reason with its count, and a few of what it befell; MAX_FAILURES lines in all."""
+    """Print each reason with its count and some of its problems, MAX_PROBLEMS in all."""
     groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
     for problem in problems:
         groups[problem.state, problem.reason].append(problem)
@@ -76,15 +76,15 @@ def _print_problems(console: Console, problems: list[Problem], report_file: str)
             room = max(24, console.width - 4 - len(place))
             console.print(f"  {printable(shorten_path(problem.source, room))}{place}")
             console.print(f"    {printable(problem.message)}", style="dim")
-    if len(problems) > MAX_FAILURES:
-        hidden = len(problems) - MAX_FAILURES
+    if len(problems) > MAX_PROBLEMS:
+        hidden = len(problems) - MAX_PROBLEMS
         console.print(f"… and {hidden:,} more in the report: {printable(report_file)}")
 
 
 def _shown(groups: list[list[Problem]]) -> list[list[Problem]]:
-    """Choose the first problems of each group, MAX_FAILURES in all; small groups leave room."""
+    """Choose the first problems of each group, MAX_PROBLEMS in all; small groups leave room."""
     shown: dict[int, list[Problem]] = {}
-    left = MAX_FAILURES
+    left = MAX_PROBLEMS
     smallest_first = sorted(range(len(groups)), key=lambda number: len(groups[number]))
     for turn, number in enumerate(smallest_first):
         share = max(left // (len(groups) - turn), min(1, left))

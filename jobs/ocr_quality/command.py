@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.command_line import (
+from cluster.command_options import (
     Json,
     command,
     command_group,
@@ -146,7 +146,7 @@ def predict_quality(
 
 
 def open_late_interaction(settings: Settings) -> Any:
-    """The late-interaction model of the settings. Raises ModelUnavailable."""
+    """Return the late-interaction model of the settings. Raises ModelUnavailable."""
     from models.late_interaction.model import ColPaliModel
     from models.options import LateInteractionOptions
 

@@ -28,7 +28,7 @@ class OcrEngine(Protocol):
     def languages(self) -> str: ...
 
     def read(self, gray: np.ndarray, dpi: int) -> str:
-        """The text of uint8[height, width]. Raises OcrFailed."""
+        """Return the text of uint8[height, width]. Raises OcrFailed."""
         ...
 
 

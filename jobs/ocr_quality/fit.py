@@ -86,7 +86,7 @@ def fit(
 
 
 def serialised(model: Regressor) -> tuple[str, bytes]:
-    """A regressor as bytes without pickle, and the suffix that says how."""
+    """Return a regressor as bytes without pickle, and the suffix that says how."""
     if hasattr(model, "model_to_string"):
         return ".txt", model.model_to_string().encode("ascii")
     import skops.io
@@ -131,7 +131,7 @@ class BaseModels:
         self._errors: dict[bytes, np.ndarray] = {}
 
     def fitted(self, train: np.ndarray) -> Regressor:
-        """The regressor that learnt from these rows."""
+        """Return the regressor that learnt from these rows."""
         key = train.tobytes()
         if key not in self._fitted:
             self._fitted[key] = fit(self.statistics[train], self.root[train], self.regression)

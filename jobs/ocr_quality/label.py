@@ -256,7 +256,7 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def seed_of(text: str) -> int:
-    """A seed that any machine derives from the same words: 0 to 2^62."""
+    """Return a seed that any machine derives from the same words: 0 to 2^62."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 2
 
 

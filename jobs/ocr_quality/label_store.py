@@ -45,11 +45,11 @@ class LabelStore:
         self.folder = folder
 
     def ids(self) -> set[str]:
-        """The ids of all rows."""
+        """Return the ids of all rows."""
         return {str(row["id"]) for row in self.rows(["id"])}
 
     def rows(self, columns: list[str] | None = None) -> Iterator[TrainingRow]:
-        """All rows, file by file. Raises InvalidInput for a file that holds no labels."""
+        """Yield all rows, file by file. Raises InvalidInput for a file that holds no labels."""
         for file in sorted(self.folder.glob("*.parquet")):
             try:
                 yield from pq.ParquetFile(file).read(columns=columns).to_pylist()

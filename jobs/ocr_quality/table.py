@@ -179,7 +179,7 @@ def _statistics(row: TrainingRow) -> np.ndarray:
 
 
 def _embed(rows: list[TrainingRow], model: LateInteraction) -> dict[str, np.ndarray]:
-    """All poolings of both sources in one row of numbers, with their widths in front."""
+    """Return all poolings of both sources in one row of numbers, with their widths in front."""
     pages = model.embed_images(
         [Image.fromarray(to_gray(row["image"])).convert("RGB") for row in rows], hidden=True
     )

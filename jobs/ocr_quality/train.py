@@ -113,7 +113,7 @@ def base_models(table: QualityTable, target: str, regression: Regression) -> Bas
 
 
 def pooled(table: QualityTable, features: FeatureSet) -> np.ndarray | None:
-    """The vectors of a feature set, float32[n, d]; None where it has none."""
+    """Return the vectors of a feature set, float32[n, d]; None where it has none."""
     return table.vectors(features.vectors, features.pooling) if features.vectors else None
 
 
@@ -256,7 +256,7 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_json(report: TrainReport) -> dict[str, Any]:
-    """The report for programs, without the rows."""
+    """Return the report for programs, without the rows."""
     return {
         name: value for name, value in asdict(report).items() if name not in ("y_true", "y_pred")
     }

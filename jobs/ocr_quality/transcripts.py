@@ -29,7 +29,7 @@ class Transcript:
         return hashlib.sha256(repr((self.pages, self.fields)).encode()).hexdigest()[:16]
 
     def truth(self, page: int, text_layer: str) -> str:
-        """The truth of a page (from 1); "" where there is none."""
+        """Return the truth of a page (from 1); "" where there is none."""
         if not self.pages:
             return text_layer
         return self.pages[page - 1] if page <= len(self.pages) else ""

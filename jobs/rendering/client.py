@@ -129,7 +129,7 @@ class Renderer:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the rendering process, while there is one."""
+        """Return the process id of the rendering process, while there is one."""
         return self._process.pid if self._process else None
 
     def check(self, path: str) -> DocumentInfo:
@@ -282,7 +282,7 @@ def _too_slow(timeout_s: float) -> UnreadableDocument:
 
 
 def _last_words(stderr: IO[bytes]) -> str:
-    """The end of what a process wrote to its standard error, as one line."""
+    """Return the end of what a process wrote to its standard error, as one line."""
     size = stderr.seek(0, os.SEEK_END)
     stderr.seek(max(0, size - STDERR_TAIL_BYTES))
     return " ".join(stderr.read().decode("utf-8", "replace").split())

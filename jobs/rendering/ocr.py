@@ -30,7 +30,7 @@ def tesseract_available() -> bool:
 
 @cache
 def installed_languages() -> frozenset[str]:
-    """The languages that Tesseract has data for, e.g. {"eng", "jpn"}. Raises OcrFailed."""
+    """Return the languages that Tesseract has data for, e.g. {"eng", "jpn"}. Raises OcrFailed."""
     listing = _run_tesseract(["--list-langs"], b"", timeout_s=10).splitlines()
     return frozenset(line.strip() for line in listing[1:] if line.strip())
 
@@ -42,7 +42,7 @@ def tesseract_version() -> str:
 
 
 def recognise(gray: np.ndarray, languages: str, *, dpi: int, timeout_s: float) -> str:
-    """The text in a picture, uint8[height, width] → text.
+    """Return the text in a picture, uint8[height, width] → text.
 
     `languages` are joined by +; those that are not installed are left out. Raises OcrFailed where
     none is installed, where it takes over `timeout_s`, or where Tesseract fails.

@@ -52,7 +52,7 @@ class OpenDocument:
         self._identity = ("", 0, 0)
 
     def at(self, path: str) -> DocumentReader:
-        """The open document at `path`, opened again where the file has changed."""
+        """Return the open document at `path`, opened again where the file has changed."""
         identity = _identity(path)
         if self._reader is None or identity != self._identity:
             self.close()
@@ -159,7 +159,7 @@ def _render(reader: DocumentReader, number: int, target: RenderTarget, deadline:
 
 
 def fit(width: float, height: float, max_pixels: int) -> tuple[int, int]:
-    """The size in whole px, same shape, never larger, of at most about `max_pixels`."""
+    """Return the size in whole px, same shape, never larger, of at most about `max_pixels`."""
     scale = min(1.0, math.sqrt(max_pixels / (width * height)))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -195,7 +195,7 @@ def _out_of_memory() -> Header:
 
 
 def _take_stdout() -> BinaryIO:
-    """The pipe to the caller; what libraries print goes to stderr from here on."""
+    """Return the pipe to the caller; what libraries print goes to stderr from here on."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return replies

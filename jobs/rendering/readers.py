@@ -61,7 +61,7 @@ class PageView(Protocol):
         ...
 
     def draw(self, width: int, height: int) -> np.ndarray:
-        """The page as RGB, exactly so large: uint8[height, width, 3]."""
+        """Return the page as RGB, exactly so large: uint8[height, width, 3]."""
         ...
 
 
@@ -73,7 +73,7 @@ class DocumentReader(Protocol):
     title: str
 
     def page(self, number: int) -> PageView:
-        """A page, from 1. Raises UnreadableDocument where drawing it would cost too much."""
+        """Return a page, from 1. Raises UnreadableDocument where drawing it would cost too much."""
         ...
 
     def close(self) -> None:

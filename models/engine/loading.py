@@ -73,7 +73,7 @@ def load_weights(
     quantization: BitsAndBytesConfig | None = None,
     may_lack: tuple[str, ...] = (),
 ) -> Any:
-    """A model of a transformers class `kind`; `may_lack` are tensors that it does without.
+    """Return a model of a transformers class `kind`; `may_lack` are tensors that it does without.
 
     Raises ModelUnavailable or OutOfMemory.
     """
@@ -105,7 +105,7 @@ def load_weights(
 
 
 def output_rows(checkpoint: Checkpoint, token_ids: Sequence[int]) -> torch.Tensor:
-    """The rows of the language model's head that score these tokens, float32[tokens, d].
+    """Return the rows of the language model's head that score these tokens, float32[tokens, d].
 
     Only these are read: a whole head is never in memory. Raises ModelUnavailable.
     """
@@ -122,7 +122,7 @@ def output_rows(checkpoint: Checkpoint, token_ids: Sequence[int]) -> torch.Tenso
 
 
 def checkpoint_folder(checkpoint: str, revision: str) -> Path:
-    """The folder of a checkpoint, fetched from the hub at its pinned revision where needed.
+    """Return the folder of a checkpoint, fetched from the hub at its pinned revision where needed.
 
     Raises ModelUnavailable.
     """

@@ -25,7 +25,7 @@ def write_random_checkpoint(shape: ModelShape, folder: Path) -> None:
 
 
 def config_of(shape: ModelShape) -> Qwen3VLConfig:
-    """The configuration of a Qwen3-VL of this shape, with quire-tiny's special tokens."""
+    """Return the configuration of a Qwen3-VL of this shape, with quire-tiny's special tokens."""
     text, vision = shape.text, shape.vision
     processor = AutoProcessor.from_pretrained(TINY_FOLDER)
     step = vision.depth // (vision.levels + 1)

@@ -13,7 +13,7 @@ OUTLINE = (196, 30, 58)
 
 
 def overlay(jpeg: bytes, evidence: Evidence) -> bytes:
-    """The page with its evidence drawn over it, PNG."""
+    """Return the page with its evidence drawn over it, PNG."""
     with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
         page = image.convert("RGB")
     if evidence.heat is not None:

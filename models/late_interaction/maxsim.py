@@ -30,7 +30,7 @@ def maxsim(query: np.ndarray, pages: Sequence[PackedVectors]) -> np.ndarray:
 
 
 def similarities(query: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """The dot product of every query vector with every cell's vector, float32[T, N]."""
+    """Return the dot product of every query vector with every cell's vector, float32[T, N]."""
     return np.asarray(query @ cells.T, np.float32)
 
 

@@ -75,7 +75,7 @@ class ColPaliModel:
     def embed_images(
         self, images: Sequence[Picture], *, hidden: bool = False, tiles: int = 1
     ) -> list[PageVectors]:
-        """The multi-vectors of pages: image tokens only, each with its cell of the grid.
+        """Return the multi-vectors of pages: image tokens only, each with its cell of the grid.
 
         `tiles` 4 adds the page's quarters, each at the model's full resolution, for small print.
         `hidden` keeps the states before the projection. Raises InvalidInput or OutOfMemory.
@@ -92,7 +92,7 @@ class ColPaliModel:
         ]
 
     def embed_query(self, text: str = "", image: Picture | None = None) -> np.ndarray:
-        """The vectors of a question, float32[T, d]: of its words, of its image, or of both.
+        """Return the vectors of a question, float32[T, d]: of its words, of its image, or of both.
 
         Raises InvalidInput or OutOfMemory.
         """
@@ -161,7 +161,7 @@ class ColPaliModel:
 
 
 def _family(folder: Path) -> _Family:
-    """The architecture of a checkpoint, by its config. Raises ModelUnavailable."""
+    """Return the architecture of a checkpoint, by its config. Raises ModelUnavailable."""
     from colpali_engine import models as engine
 
     _forget_engines_renaming()
@@ -209,7 +209,7 @@ def _on_base(adapter: Path, base: Path) -> Iterator[Path]:
 
 
 def _wide_enough(picture: Image.Image) -> Image.Image:
-    """A picture on white paper, where it is too narrow for the processors."""
+    """Return a picture on white paper, where it is too narrow for the processors."""
     least = math.ceil(max(picture.size) * MIN_RATIO)
     if min(picture.size) >= least:
         return picture
@@ -219,7 +219,7 @@ def _wide_enough(picture: Image.Image) -> Image.Image:
 
 
 def _parts(page: Image.Image, tiles: int) -> list[Image.Image]:
-    """The whole page, and its quarters where they are wanted."""
+    """Return the whole page, and its quarters where they are wanted."""
     page = _wide_enough(page)
     if tiles == 1:
         return [page]
@@ -234,7 +234,7 @@ def _parts(page: Image.Image, tiles: int) -> list[Image.Image]:
 
 
 def _joined(parts: Sequence[PageVectors]) -> PageVectors:
-    """The tiles of one page, one after the other."""
+    """Return the tiles of one page, one after the other."""
     boxes = (WHOLE_PAGE, *QUARTERS)
     tiles = tuple(replace(part.tiles[0], box=box) for part, box in zip(parts, boxes, strict=False))
     hidden = [part.hidden for part in parts if part.hidden is not None]

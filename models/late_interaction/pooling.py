@@ -11,7 +11,7 @@ PagePooling = Literal["mean", "max", "std", "concat", "attention"]
 
 
 def pool_tokens(tokens: np.ndarray, pooling: PagePooling) -> np.ndarray:
-    """A page's tokens float32[N, d] → float32[d]; "concat" is mean‖max‖std, float32[3d].
+    """Return a page's tokens float32[N, d] → float32[d]; "concat" is mean‖max‖std, float32[3d].
 
     "attention" weighs each token by softmax(t·m / (√d·σ)) with the mean token m and the standard
     deviation σ of t·m / √d: tokens like the page as a whole count more, whatever their scale.

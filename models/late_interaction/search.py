@@ -86,7 +86,7 @@ def token_evidence(
 
 
 def pack_page(page: PageVectors, *, storage: Storage, token_pooling: int) -> PackedVectors:
-    """A page's multi-vectors as they are kept."""
+    """Return a page's multi-vectors as they are kept."""
     vectors, members = page.vectors, None
     if token_pooling > 1 and len(vectors) > token_pooling:
         vectors, members = merge_tokens(vectors, token_pooling)

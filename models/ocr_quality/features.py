@@ -90,7 +90,7 @@ def _split(gray: np.ndarray) -> Split:
 
 
 def otsu(counts: np.ndarray) -> tuple[int, float]:
-    """The bin that splits a histogram best, and how well: between / total variance, 0 to 1.
+    """Return the bin that splits a histogram best, and how well: between / total variance, 0 to 1.
 
     Source: N. Otsu, "A threshold selection method from gray-level histograms", 1979.
     """
@@ -305,7 +305,7 @@ def _global_split(page: Split, at_letters: np.ndarray, tones: np.ndarray) -> Val
 
 
 def _typical_height(height: np.ndarray, width: np.ndarray) -> float:
-    """The height that most letters share (x-height or capitals), px; 0 without letters."""
+    """Return the height that most letters share (x-height or capitals), px; 0 without letters."""
     upright = height[(width < 2 * height) & (width > 0.15 * height)]
     if upright.size < 5:
         return float(np.median(height)) if height.size else 0.0

@@ -96,7 +96,7 @@ def to_rate(root: np.ndarray) -> np.ndarray:
 
 
 def to_root(rate: np.ndarray) -> np.ndarray:
-    """An error rate → what regressors learn: its root, for near 0 small steps count most."""
+    """Return an error rate → what regressors learn: its root, for near 0 small steps count most."""
     return np.sqrt(np.asarray(rate, np.float64))
 
 

@@ -72,7 +72,7 @@ class QualityPredictor:
 
     @cached_property
     def engine(self) -> str:
-        """The engine that it predicts, e.g. "tesseract 5.3.0"."""
+        """Return the engine that it predicts, e.g. "tesseract 5.3.0"."""
         return f"{self.card.engine} {self.card.engine_version}"
 
     def predict(self, images: Sequence[Picture]) -> list[QualityPrediction]:
@@ -139,7 +139,7 @@ class QualityPredictor:
             ) from error
 
     def _tokens(self, grays: list[np.ndarray]) -> list[Any]:
-        """The page vectors of each page; none where they are not needed."""
+        """Return the page vectors of each page; none where they are not needed."""
         if not self.needs_vectors or self.late is None:
             return []
         # The engine sees no colour, and so neither may the predictor.
@@ -176,13 +176,13 @@ def verdict(cer: float, settings: Settings) -> Verdict:
 
 
 def predictor_folder(settings: Settings) -> Path:
-    """The folder of the predictor that the settings ask for."""
+    """Return the folder of the predictor that the settings ask for."""
     named = settings.quality_model
     return Path(named).resolve() if named else SHIPPED_FOLDER  # workers have other folders
 
 
 def open_predictor(settings: Settings, at_hand: LateInteraction | None = None) -> QualityPredictor:
-    """The predictor of the settings, with the late-interaction model that it learnt from.
+    """Return the predictor of the settings, with the late-interaction model that it learnt from.
 
     That is its own choice, whatever model searches use; `at_hand` is taken where it is the one.
     Raises ModelUnavailable.
@@ -207,7 +207,7 @@ def to_gray(image: Picture) -> np.ndarray:
 
 
 def _without(gray: np.ndarray, row: int, column: int, rows: int, columns: int) -> np.ndarray:
-    """The page with one region blank: filled with the tone of its own paper."""
+    """Return the page with one region blank: filled with the tone of its own paper."""
     height, width = gray.shape
     part = np.s_[
         row * height // rows : (row + 1) * height // rows,

@@ -48,7 +48,7 @@ class Qwen3VLEmbedder:
         )
 
     def encode(self, item: MultimodalInput) -> EncodedInput:
-        """The host's share: token ids and pixels. Safe to call from any thread."""
+        """Return the host's share: token ids and pixels. Safe to call from any thread."""
         return self.encoder.encode(item)
 
     def embed_encoded(self, items: Sequence[EncodedInput]) -> np.ndarray:

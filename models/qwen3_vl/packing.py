@@ -25,13 +25,13 @@ class PackedBatch:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The segments that no other continues: each ends an input."""
+        """Return the segments that no other continues: each ends an input."""
         inner = set(self.prefixes)
         return tuple(number for number in range(len(self.lengths)) if number not in inner)
 
     @property
     def end_rows(self) -> np.ndarray:
-        """The packed position of each input's last token, int64[inputs]."""
+        """Return the packed position of each input's last token, int64[inputs]."""
         rows: np.ndarray = np.cumsum(self.lengths)[list(self.ends)] - 1
         return rows
 

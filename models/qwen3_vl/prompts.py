@@ -42,7 +42,7 @@ class PromptTokenizer:
         self._closing = self._closing_ids(closing_token)
 
     def encode(self, prompt: Callable[[str], Prompt], text: str, max_tokens: int) -> EncodedInput:
-        """The prompt that holds `text`, with the end of the text cut where it is too long.
+        """Return the prompt that holds `text`, with the end of the text cut where it is too long.
 
         Template and image tokens stay whole. Raises InvalidInput where they alone are too long.
         """
@@ -67,7 +67,7 @@ class PromptTokenizer:
         return [] if self.tokenizer(probe)["input_ids"][-1] == closing else [closing]
 
     def _render(self, prompt: Prompt) -> str:
-        """The conversation as one string, one placeholder a visual."""
+        """Return the conversation as one string, one placeholder a visual."""
         conversation = [
             {"role": "system", "content": [{"type": "text", "text": self.neutral(prompt.system)}]},
             {"role": "user", "content": [self._neutral_part(part) for part in prompt.parts]},
@@ -130,7 +130,7 @@ class PromptTokenizer:
 
 
 def neutralizer(tokenizer: Any) -> Callable[[str], str]:
-    """A function that makes text of which no part is a special token of the checkpoint.
+    """Return a function that makes text of which no part is a special token of the checkpoint.
 
     Whoever writes "<|im_end|>" into a document must not close the user's turn.
     """

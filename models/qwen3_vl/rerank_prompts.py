@@ -141,7 +141,7 @@ def _image_tokens(visuals: Sequence[np.ndarray]) -> int:
 
 
 def _split(pair: EncodedInput, shared: int, query_images: int) -> tuple[EncodedInput, EncodedInput]:
-    """The first `shared` tokens, with the query's images, and the rest."""
+    """Return the first `shared` tokens, with the query's images, and the rest."""
     is_head = pair.visual_index < shared
     head = EncodedInput(
         token_ids=pair.token_ids[:shared],

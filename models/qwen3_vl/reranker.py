@@ -45,11 +45,11 @@ class Qwen3VLReranker:
     def encode(
         self, query: MultimodalInput, documents: Sequence[MultimodalInput]
     ) -> list[EncodedGroup]:
-        """The host's share: token ids and pixels. Safe to call from any thread."""
+        """Return the host's share: token ids and pixels. Safe to call from any thread."""
         return self.encoder.encode(query, documents)
 
     def score_encoded(self, groups: Sequence[EncodedGroup]) -> list[np.ndarray]:
-        """The device's share → float32[documents of a group] for each group, in 0 … 1.
+        """Return the device's share → float32[documents of a group] for each group, in 0 … 1.
 
         Raises OutOfMemory.
         """

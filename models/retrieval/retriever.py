@@ -86,7 +86,7 @@ class Retriever:
         self._match = match
 
     async def search(self, query: Query, settings: Settings) -> Found:
-        """The best `top_k` pages. Raises InvalidInput."""
+        """Return the best `top_k` pages. Raises InvalidInput."""
         if settings.mode == "text" and query.image is not None:
             raise InvalidInput("mode text cannot use an image: choose hybrid or dense")
         if not query.text.strip() and query.image is None:
@@ -111,7 +111,7 @@ class Retriever:
         return result
 
     def hits(self, query: Query, settings: Settings) -> list[Hit]:
-        """The hits of `search`, for callers without an event loop."""
+        """Return the hits of `search`, for callers without an event loop."""
         return asyncio.run(self.search(query, settings)).hits
 
     async def _vector(self, query: Query) -> list[float]:
@@ -205,7 +205,7 @@ def local_match(load: Callable[[], LateInteraction], files: PageFiles) -> MatchP
 
 
 def _sorted(hits: list[Hit], settings: Settings) -> list[Hit]:
-    """The hits in the order that was asked for; those of unknown quality come last."""
+    """Return the hits in the order that was asked for; those of unknown quality come last."""
     if settings.sort == "relevance":
         return hits
     sign = 1 if settings.sort == "easy-first" else -1

@@ -22,7 +22,7 @@ class Caller:
             raise Forbidden(f"this key lacks the scope {scope!r}: create one that has it")
 
     def tenant_for(self, asked: str | None) -> str | None:
-        """The tenant to work for; None means all. Raises Forbidden for somebody else's."""
+        """Return the tenant to work for; None means all. Raises Forbidden for somebody else's."""
         if self.tenant is None:
             return asked
         if asked is not None and asked != self.tenant:
@@ -30,7 +30,7 @@ class Caller:
         return self.tenant
 
     def one_tenant(self, asked: str | None) -> str:
-        """The same where one tenant is needed: by default the nameless one."""
+        """Return the same where one tenant is needed: by default the nameless one."""
         return self.tenant_for(asked) or ""
 
 
@@ -38,7 +38,7 @@ ANYONE = Caller(None, SCOPES)
 
 
 def caller_of(request: Request, keys: KeyRing | None) -> Caller:
-    """The caller of a request; `keys` None needs no key. Raises Unauthorized."""
+    """Return the caller of a request; `keys` None needs no key. Raises Unauthorized."""
     if keys is None:
         return ANYONE
     header = request.headers.get("authorization", "")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.command_line import Json, Store, command, command_group, print_rows
+from cluster.command_options import Json, Store, command, command_group, print_rows
 from cluster.settings import load_settings
 
 app = command_group("API keys of `quire serve`.")

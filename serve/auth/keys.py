@@ -44,7 +44,7 @@ class KeyRing:
         self._keys: dict[str, Key] = {}
 
     def create(self, tenant: str, scopes: tuple[str, ...], note: str = "") -> tuple[Key, str]:
-        """A new key and its text, which is stored nowhere. Raises InvalidInput."""
+        """Return a new key and its text, which is stored nowhere. Raises InvalidInput."""
         wrong = [scope for scope in scopes if scope not in SCOPES]
         if wrong or not scopes:
             raise InvalidInput(f"scopes are {', '.join(SCOPES)}: at least one, and no other")
@@ -63,12 +63,12 @@ class KeyRing:
             return keys[key_id]
 
     def keys(self) -> list[Key]:
-        """Every key, revoked ones too, oldest first."""
+        """Return every key, revoked ones too, oldest first."""
         self._refresh()
         return sorted(self._keys.values(), key=lambda key: key.created)
 
     def check(self, text: str) -> Key:
-        """The key of this text. Raises Unauthorized."""
+        """Return the key of this text. Raises Unauthorized."""
         self._refresh()
         key_id, _, secret = text.removeprefix(PREFIX).partition("_")
         key = self._keys.get(key_id)

@@ -115,7 +115,7 @@ class TokenBatcher(Generic[Item, Result]):
                 self._release(each)
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
-        """The longest-waiting inputs that fit into the budget; at least one."""
+        """Return the longest-waiting inputs that fit into the budget; at least one."""
         batch: list[_Waiting[Item, Result]] = []
         room = self._batch_tokens
         now = time.monotonic()

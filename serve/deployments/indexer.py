@@ -81,7 +81,7 @@ class IndexerDeployment:
         return self._jobs.get(job_id) or await asyncio.to_thread(self._journal.find_job, job_id)
 
     async def next_version(self, job_id: str, seen: int, wait_s: float) -> Job | None:
-        """The job once it is newer than version `seen`, or as it is after `wait_s`."""
+        """Return the job once it is newer than version `seen`, or as it is after `wait_s`."""
 
         def is_newer() -> bool:
             return job_id in self._jobs and self._jobs[job_id].version > seen
@@ -235,7 +235,7 @@ class _JobView:
 
 
 def _documents(report: IngestReport) -> tuple[dict[str, Any], ...]:
-    """The end of each input; a stored file's folder is nobody's business."""
+    """Return the end of each input; a stored file's folder is nobody's business."""
     return tuple(
         {
             "source": Path(each.source).name,

@@ -99,7 +99,7 @@ class Journal:
         _sync(self._folder)
 
     def find_job(self, job_id: str) -> Job | None:
-        """A job as its file has it; None where there is none, or none that can be read."""
+        """Return a job as its file has it; None where there is none, or none that can be read."""
         if not _JOB_ID.fullmatch(job_id):
             return None
         try:
@@ -111,7 +111,7 @@ class Journal:
             return None
 
     def arrived(self, known: Container[str]) -> dict[str, Job]:
-        """The jobs that are not among the known ones."""
+        """Return the jobs that are not among the known ones."""
         ids = [file.stem for file in self._folder.glob("*.json")]
         jobs = [self.find_job(job_id) for job_id in ids if job_id not in known]
         return {job.job_id: job for job in jobs if job is not None}
@@ -140,7 +140,7 @@ class Journal:
         return self._folder / f"{job_id}.json"
 
     def _draft(self, job: Job) -> Path:
-        """A job in a file of its own, on the disk."""
+        """Return a job in a file of its own, on the disk."""
         self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._folder / f"{job.job_id}.{uuid.uuid4().hex}.new"
         try:

@@ -10,9 +10,9 @@ from serve.tracing import Trace
 
 
 class ModelDeployment:
-    """The start of every replica that holds a model; a deployment's class calls it first.
+    """Base class of every deployment that holds a model: threads, GPU memory, logs and traces.
 
-    Constructed with the row of the deployment, the settings, and what the service serves.
+    Subclasses are constructed with (spec, settings, models).
     """
 
     def __init__(self, spec: DeploymentSpec, settings: Settings) -> None:

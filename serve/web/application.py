@@ -30,7 +30,7 @@ UI = Path(__file__).parents[1] / "ui"
 
 
 def build_http() -> FastAPI:
-    """The HTTP application; built inside a router's replica."""
+    """Return the HTTP application; built inside a router's replica."""
     app = FastAPI(
         title="Quire",
         summary="Search large collections of PDFs by what is on the page.",
@@ -80,7 +80,7 @@ def build_http() -> FastAPI:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, without FastAPI's own errors, which are never sent."""
+    """Return the OpenAPI document, without FastAPI's own errors, which are never sent."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,

@@ -76,7 +76,7 @@ class SearchRequest(Body):
     sort: Literal["relevance", "easy-first", "hard-first"] | None = None
 
     def choices(self) -> dict[str, Any]:
-        """The settings that this request chooses for itself."""
+        """Return the settings that this request chooses for itself."""
         names = ("mode", "rerank", "top_k", "rerank_k", "sort")
         chosen = {name: getattr(self, name) for name in names}
         return {name: value for name, value in chosen.items() if value is not None}
@@ -366,7 +366,7 @@ def _verdict(cer: float | None, settings: Settings) -> Verdict | None:
 
 
 def file_name(source: str) -> str:
-    """The last part of a path or URL: where a file lies is nobody's business."""
+    """Return the last part of a path or URL: where a file lies is nobody's business."""
     return source.rstrip("/").rpartition("/")[2]
 
 

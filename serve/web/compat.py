@@ -102,7 +102,7 @@ def check_model(asked: str | None, spec: ModelSpec) -> None:
 
 
 def checked(items: list[MultimodalInput], settings: Settings) -> list[MultimodalInput]:
-    """The same inputs, none of which is empty and whose images are not too many.
+    """Return the same inputs, none of which is empty and whose images are not too many.
 
     Raises InvalidInput or TooLarge.
     """

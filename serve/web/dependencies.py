@@ -19,12 +19,12 @@ from serve.web.images import narrowed
 
 
 def service() -> Router:
-    """The router of this replica."""
+    """Return the router of this replica."""
     return cast(Router, serve.get_replica_context().servable_object)
 
 
 async def serving() -> Router:
-    """The same as a dependency."""
+    """Return the same as a dependency."""
     return service()
 
 
@@ -70,7 +70,7 @@ def first_problem(error: ValidationError) -> InvalidInput:
 
 
 async def drawn(router: Router, jpeg: bytes, found: Evidence, width: int | None) -> Response:
-    """A page, at most `width` px wide, with what was found drawn over it."""
+    """Return a page, at most `width` px wide, with what was found drawn over it."""
     if width is not None:
         jpeg = await router.in_background(narrowed, jpeg, width)
     png = await router.in_background(overlay, jpeg, found)

@@ -20,14 +20,6 @@ from cluster.errors import (
 from serve.logs import log
 from serve.web.bodies import RETRY_S, ErrorBody, Problem
 from serve.web.dependencies import service
-from serve.web.routes import documents as documents
-from serve.web.routes import embeddings as embeddings
-from serve.web.routes import evidence as evidence
-from serve.web.routes import jobs as jobs
-from serve.web.routes import ocr_quality as ocr_quality
-from serve.web.routes import rerank as rerank
-from serve.web.routes import search as search
-from serve.web.routes import status as status
 
 # The most specific first; what is not here is for the operator: the service is not usable now.
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -46,7 +38,7 @@ UNAVAILABLE = "the index or a model is not available: try again"
 
 
 def error_response(error: BaseException) -> JSONResponse:
-    """The response for an error; one that nobody expected tells nothing of itself."""
+    """Return the response for an error; one that nobody expected tells nothing of itself."""
     for kind, code, name in STATUS:
         if isinstance(error, kind):
             headers = {}

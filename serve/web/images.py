@@ -20,7 +20,7 @@ JPEG_QUALITY = 88
 
 
 def image_bytes(text: str, settings: Settings) -> bytes:
-    """The file in a data URL or in bare base64. Raises InvalidInput or TooLarge."""
+    """Return the file in a data URL or in bare base64. Raises InvalidInput or TooLarge."""
     if match := _DATA_URL.match(text):
         text = text[match.end() :]
     elif ":" in text[:64]:
@@ -37,7 +37,7 @@ def image_bytes(text: str, settings: Settings) -> bytes:
 
 
 def checked_image(data: bytes, settings: Settings) -> bytes:
-    """The same bytes, once their header shows an image within the limits."""
+    """Return the same bytes, once their header shows an image within the limits."""
     if len(data) > settings.max_query_image_bytes:
         raise _too_heavy(settings)
     width, height = image_size(data)
@@ -54,7 +54,7 @@ def _too_heavy(settings: Settings) -> TooLarge:
 
 
 def narrowed(jpeg: bytes, width: int) -> bytes:
-    """A kept page image at most `width` px wide; never enlarged."""
+    """Return a kept page image at most `width` px wide; never enlarged."""
     image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
     if image.width <= width:
         return jpeg

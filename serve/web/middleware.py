@@ -24,17 +24,7 @@ from serve.auth.access import caller_of
 from serve.logs import log
 from serve.router import Router
 from serve.web.dependencies import service
-from serve.web.errors import (
-    error_response,
-)
-from serve.web.routes import documents as documents
-from serve.web.routes import embeddings as embeddings
-from serve.web.routes import evidence as evidence
-from serve.web.routes import jobs as jobs
-from serve.web.routes import ocr_quality as ocr_quality
-from serve.web.routes import rerank as rerank
-from serve.web.routes import search as search
-from serve.web.routes import status as status
+from serve.web.errors import error_response
 
 UPLOAD_PATH = "/v1/documents"
 PAGE_HEADERS = {
@@ -101,7 +91,7 @@ class RequestMiddleware:
             _note(scope, request_id, status, time.perf_counter() - started)
 
     def _check(self, request: Request, router: Router, kind: str) -> int:
-        """The most bytes that the body may have; nothing of it is read before.
+        """Return the most bytes that the body may have; nothing of it is read before.
 
         Raises Overloaded, TooLarge, InvalidInput, Forbidden or Unauthorized.
         """
@@ -153,7 +143,7 @@ def _body_limit(request: Request, settings: Settings) -> int:
 
 
 def _counting(receive: Any, limit: int) -> Any:
-    """A body without a length is counted while it comes."""
+    """Return a body without a length is counted while it comes."""
     seen = 0
 
     async def counted() -> Any:
@@ -169,7 +159,7 @@ def _counting(receive: Any, limit: int) -> Any:
 
 
 def _named(scope: Any) -> str:
-    """A span's name: few, whatever ids the path holds."""
+    """Return a span's name: few, whatever ids the path holds."""
     return f"{scope['method']} {_HEX.sub('{id}', scope['path'])}"[:80]
 
 

@@ -70,6 +70,7 @@ def test_without_knowing_where_it_listens_the_application_asks_for_keys() -> Non
     assert router.init_kwargs == {"is_local": False}
 
 
+@pytest.mark.services
 def test_the_emitted_file_is_one_that_ray_deploys(tmp_path: Path) -> None:
     text = quire(
         "serve", "--emit-config", "--store", str(tmp_path / "x" / ".." / "store"), "--port", "8123"
@@ -97,6 +98,7 @@ def test_scaling_that_cannot_be() -> None:
         load_settings(router={"batch_tokens": 2})  # it has no model
 
 
+@pytest.mark.services
 def test_the_port_in_use_is_named() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PORT_IN_USE], capture_output=True, text=True, timeout=60, check=True

@@ -1,5 +1,6 @@
 """Documents on the page: upload, progress, reindex, delete."""
 
+import pytest
 import json
 import re
 from typing import Any
@@ -32,6 +33,7 @@ def test_progress_is_shown_as_it_is_told_and_the_stream_is_taken_up_again(tab: T
     assert asked == [None, "1"]
 
 
+@pytest.mark.long
 @in_browser
 def test_upload_then_found_then_deleted(tab: Tab) -> None:
     page = tab.page

@@ -64,6 +64,19 @@ def test_a_killed_server_is_started_again(settings: Settings, link: StoreConnect
     until_open(link)
 
 
+def test_a_killed_server_is_started_again_where_nothing_is_indexed_yet(tmp_path: Path) -> None:
+    settings = load_settings(store=str(tmp_path / "empty"), store_timeout_s=1)
+    link = StoreConnection(settings)
+    until_open(link)
+    killed = server(settings)
+    killed.kill()
+    killed.wait(PATIENCE_S)
+    link.failed()
+    until_open(link)
+    assert server(settings).pid != killed.pid
+    link.close()
+
+
 def test_nobody_waits_for_a_server_that_hangs(settings: Settings, link: StoreConnection) -> None:
     process = server(settings)
     process.send_signal(signal.SIGSTOP)

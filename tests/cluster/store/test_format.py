@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from cluster.core import Filter, Fingerprint, Hit, Query, Row, Scalar
 from cluster.errors import FormatMismatch, InvalidInput, NotFound
@@ -22,6 +23,7 @@ from cluster.store.format import FORMAT, describe_format, pages_name
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.upgrade import upgrade_collection
 from models.retrieval.local import open_retriever
+from quire import app
 
 pytestmark = pytest.mark.services
 
@@ -106,6 +108,19 @@ def test_an_interrupted_upgrade_leaves_the_older_collection_in_charge(
     assert hits_of(older) == hits
 
 
+def test_what_is_forgotten_between_two_tries_of_an_upgrade_stays_gone(store: MilvusStore) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upgrade_collection(store.address, interrupt)
+    gone, *kept = store.documents()
+    assert store.forget(gone) > 0
+    upgrade_collection(store.address)
+    assert store.documents() == kept
+    assert store.pages_present(gone) == set() and text_hits(store, gone.title) == []
+
+
 def test_while_documents_are_being_indexed_nothing_is_upgraded(store: MilvusStore) -> None:
     (document, *_) = store.documents()
     store.put_document(replace(document, status="indexing"))
@@ -134,7 +149,9 @@ def test_what_is_not_there_or_not_ours_is_said(store: MilvusStore) -> None:
         store.collection("foreign").fingerprint()
 
 
-def test_a_collection_that_lacks_fields_can_be_upgraded(store: MilvusStore) -> None:
+def test_a_collection_that_lacks_fields_can_be_upgraded(
+    older: Settings, store: MilvusStore
+) -> None:
     early = store.collection("early")
     fields, index = schema.pages_schema(4, FINGERPRINT.to_json())
     fields._fields = [field for field in fields.fields if field.name != "expected_cer"]
@@ -144,6 +161,10 @@ def test_a_collection_that_lacks_fields_can_be_upgraded(store: MilvusStore) -> N
     client.create("early_documents", *schema.documents_schema())
     with pytest.raises(FormatMismatch, match="quire upgrade"):
         early.open_collection(FINGERPRINT)
+    done = CliRunner().invoke(app, ["status", "--store", older.store, "--json"])
+    rows = {row["collection"]: row for row in json.loads(done.stdout)}
+    assert rows["quire"]["pages"] == 4  # one that cannot be read hides no other
+    assert "quire upgrade" in rows["early"]["model"]
     upgrade_collection(early.address)
     early.open_collection(FINGERPRINT)
     assert early.count_pages() == 0

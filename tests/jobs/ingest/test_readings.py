@@ -1,5 +1,6 @@
 """A new reading of pages is a class and an entry: no stage changes, no collection is lost."""
 
+import pytest
 import json
 from pathlib import Path
 
@@ -69,6 +70,7 @@ ingest()
 """
 
 
+@pytest.mark.long
 def test_a_third_reading_touches_no_stage_and_no_collection(
     tmp_path: Path, ray_process: RayProcess
 ) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.ingest.report import DocumentReport, IngestReport
-from jobs.ingest.summary import MAX_FAILURES, print_report
+from jobs.ingest.summary import MAX_PROBLEMS, print_report
 
 
 def printed(report: IngestReport, capsys: pytest.CaptureFixture[str]) -> str:
@@ -34,8 +34,8 @@ def test_failures_are_grouped_by_reason_and_twenty_are_shown(
     assert "failed pages: timeout (199)" in text and "big.pdf, page 1" in text
     assert "without text: ocr (1)" in text and "big.pdf, page 7" in text
     shown = sum(line.startswith("  /in/") for line in text.splitlines())
-    assert shown == MAX_FAILURES
-    assert f"… and {300 + 1 + 199 + 1 - MAX_FAILURES} more in the report: /out/report.json" in text
+    assert shown == MAX_PROBLEMS
+    assert f"… and {300 + 1 + 199 + 1 - MAX_PROBLEMS} more in the report: /out/report.json" in text
 
 
 def test_many_reasons_still_show_twenty(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_many_reasons_still_show_twenty(capsys: pytest.CaptureFixture[str]) -> N
         for number in range(30)
     ]
     text = printed(IngestReport("quire", "m", documents, file="r.json"), capsys)
-    assert sum(line.startswith("  /in/") for line in text.splitlines()) == MAX_FAILURES
+    assert sum(line.startswith("  /in/") for line in text.splitlines()) == MAX_PROBLEMS
     assert "failed: reason-29 (1)" in text and "… and 10 more" in text
 
 

@@ -74,6 +74,7 @@ def test_pages_are_spread_over_a_document() -> None:
     assert spread(3, 0) == [1, 2, 3]
 
 
+@pytest.mark.services
 def test_pixels_are_those_of_the_file(tmp_path: Path) -> None:
     image = a_page(2)[0]
     image.save(tmp_path / "a.png")

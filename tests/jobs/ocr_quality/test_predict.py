@@ -1,5 +1,6 @@
 """Prediction on the command line."""
 
+import pytest
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from quire import app
 from tests.support.ocr_quality import a_page
 
 
+@pytest.mark.services
 def test_predict_prints_a_table_and_json(tmp_path: Path) -> None:
     a_page(6)[0].save(tmp_path / "a.png")
     (tmp_path / "b.pdf").write_text("<html>")

@@ -70,6 +70,7 @@ def test_the_embedder_gives_a_map_of_the_page() -> None:
     assert np.isfinite(similar).all()
 
 
+@pytest.mark.services
 def test_the_strongest_region_falls_on_what_was_asked_for() -> None:
     """On made-up pages, far more often than chance; benchmarks/evidence.py has the rates."""
     model = ColPaliModel(LateInteractionOptions())

@@ -189,6 +189,7 @@ def test_no_search_ever_shows_another_tenants_page(
             assert {hit["tenant"] for hit in response.json()["hits"]} <= {"red"}
 
 
+@pytest.mark.long
 def test_two_tenants_may_hold_the_same_bytes(tenants: dict[str, Tenant]) -> None:
     files = {"files": ("shared.pdf", a_pdf("A page that both have"))}
     ids = set()

@@ -11,6 +11,7 @@ from serve.auth.keys import KeyRing
 from tests.support.serving import quire
 
 
+@pytest.mark.services
 def test_serving_other_addresses_needs_a_key_first(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="there is no key yet"):
         quire("serve", "--host", "0.0.0.0", "--store", str(tmp_path / "store"), "--port", "8")
@@ -30,6 +31,7 @@ def test_keys_are_shown_once_and_stored_as_hashes(tmp_path: Path) -> None:
         other.create("acme", ("everything",))
 
 
+@pytest.mark.services
 def test_keys_on_the_command_line(tmp_path: Path) -> None:
     store = ("--store", str(tmp_path / "store"))
     text = quire("keys", "create", "--tenant", "acme", "--scope", "ingest", *store).strip()

@@ -137,6 +137,7 @@ asyncio.run(work())
 """
 
 
+@pytest.mark.services
 def test_the_jobs_of_a_killed_replica_are_taken_over(settings: Settings, runs: list[Any]) -> None:
     job_id = an_id()
     command = [sys.executable, "-c", KILLED, str(settings.data_dir), job_id]

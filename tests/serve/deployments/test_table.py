@@ -51,7 +51,8 @@ def test_every_row_has_a_class_a_setting_and_its_default() -> None:
         assert spec.scaling(settings) == spec.default
         assert type(settings).model_fields[spec.settings_field].default == spec.default
         assert find_deployment(spec.name) is spec and deployment_of(spec.role) is spec
-    assert [spec.name for spec in DEPLOYMENTS if spec.may_sleep] == ["late_interaction", "quality"]
+    asleep = [spec.name for spec in DEPLOYMENTS if spec.may_sleep(settings)]
+    assert asleep == ["late_interaction", "quality"]
     assert deployment_of("indexer") is None
     assert set(deployed()) == {"router", "indexer", *(spec.name for spec in DEPLOYMENTS)}
 

@@ -1,4 +1,4 @@
-"""What the command lines of all packages share: options that are settings, errors, tables."""
+"""Helpers for every command.py: options that are settings, one-line errors, tables."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ Metadata = Annotated[
 
 
 def command_group(help_text: str = "") -> typer.Typer:
-    """A Typer app for the commands of one package."""
+    """Return a Typer app for the commands of one package."""
     return typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=help_text)
 
 
@@ -73,7 +73,7 @@ def readable_errors(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def settings_among(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a command that are Settings."""
+    """Return the arguments of a command that are Settings."""
     return {name: value for name, value in arguments.items() if name in Settings.model_fields}
 
 
@@ -93,7 +93,7 @@ def parse_metadata(pairs: list[str] | None) -> dict[str, Scalar]:
 
 
 def wide_console() -> Console:
-    """The terminal, or as wide as it takes where there is none."""
+    """Return the terminal, or as wide as it takes where there is none."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDE_COLUMNS)
 
