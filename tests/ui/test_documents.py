@@ -1,10 +1,10 @@
 """Documents on the page: upload, progress, reindex, delete."""
 
-import pytest
 import json
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import JOB_MS, TAG, Tab, a_file, a_pdf, give, in_browser

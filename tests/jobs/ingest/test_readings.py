@@ -1,8 +1,9 @@
 """A new reading of pages is a class and an entry: no stage changes, no collection is lost."""
 
-import pytest
 import json
 from pathlib import Path
+
+import pytest
 
 from tests.support.documents import a_document, save
 from tests.support.ray_process import RayProcess

@@ -1,9 +1,9 @@
 """Prediction on the command line."""
 
-import pytest
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from quire import app
