@@ -15,9 +15,8 @@ export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/pycache
 demo: setup system ## Index a small library (or PDFS=folder) and search it
 	$(RUN)/quire demo $(if $(PDFS),--pdfs "$(PDFS)")
 
-# Two processes: one with the shared services, the other with the rest (tests/conftest.py).
-test: setup system browser kustomize ## Run the tests but the long ones
-	$(RUN)/python -m pytest -n 2 --dist loadgroup
+test: setup system browser kustomize ## Run the tests but the long ones: under 12 minutes
+	$(RUN)/python -m pytest
 
 test-quick: setup system kustomize ## Run the tests that need no Ray, browser or server
 	$(RUN)/python -m pytest -m "not services and not long"

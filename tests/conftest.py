@@ -18,24 +18,12 @@ PROGRAMS = {"labels", "renderer", "good", "sets"}
 FOLDERS = ("tests/k8s/", "tests/jobs/rendering/")  # all of whose tests start programs
 
 
-SHARED = {"ray_process", "indexed", "server", "browser"}  # one of each, so one process of tests
-SHARED_FOLDERS = ("tests/serve/", "tests/ui/", "tests/jobs/ingest/")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a Ray, a server, a browser or a program: `make test-quick` leaves it out.
-
-    Two processes of tests run side by side: one has all that needs the shared services, the other
-    takes folder by folder, so that a fixture of a folder is made once.
-    """
+    """Mark what needs a Ray, a server, a browser or a program: `make test-quick` leaves it out."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if (SERVICES | PROGRAMS) & fixtures or item.nodeid.startswith(FOLDERS):
+        uses_fixture = (SERVICES | PROGRAMS) & set(getattr(item, "fixturenames", ()))
+        if uses_fixture or item.nodeid.startswith(FOLDERS):
             item.add_marker("services")
-        is_shared = SHARED & fixtures or item.nodeid.startswith(SHARED_FOLDERS)
-        group = "services" if is_shared else str(item.path.parent)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
