@@ -15,7 +15,7 @@ export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/pycache
 demo: setup system ## Index a small library (or PDFS=folder) and search it
 	$(RUN)/quire demo $(if $(PDFS),--pdfs "$(PDFS)")
 
-test: setup system browser kustomize ## Run the tests but the long ones: under 12 minutes
+test: setup system browser kustomize ## Run the tests but the long ones
 	$(RUN)/python -m pytest
 
 test-quick: setup system kustomize ## Run the tests that need no Ray, browser or server
