@@ -125,12 +125,10 @@ def documents(
 ) -> None:
     """List documents, newest first."""
     settings = load_settings(store=store, collection=collection)
-    from cluster.store.milvus import open_store
-    from models.retrieval.local import require_store
+    from cluster.store.milvus import open_existing_store
 
-    require_store(settings)
     wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
-    with open_store(settings) as opened:
+    with open_existing_store(settings) as opened:
         rows = [asdict(document) for document in opened.documents(wanted)]
     columns = ("doc_id", "status", "pages", "source")
     print_rows(rows, json_, empty="no document passes", columns=columns)
@@ -140,12 +138,10 @@ def documents(
 def status(store: Store = None, json_: Json = False) -> None:
     """Show collections with their documents, pages and failures."""
     settings = load_settings(store=store)
-    from cluster.store.milvus import open_store
-    from models.retrieval.local import require_store
+    from cluster.store.milvus import open_existing_store
 
-    require_store(settings)
     rows = []
-    with open_store(settings) as opened:
+    with open_existing_store(settings) as opened:
         for name, fingerprint in opened.collections().items():
             row: dict[str, Any] = dict.fromkeys(STATUS_COLUMNS, "")
             row |= {"collection": name, "model": str(fingerprint)}
@@ -178,9 +174,7 @@ def forget(
     """Remove documents: their rows and their page images, at once invisible."""
     settings = load_settings(store=store, collection=collection)
     from jobs.forget import forget_documents
-    from models.retrieval.local import require_store
 
-    require_store(settings)
     removed = forget_documents(settings, doc_id=doc_id, path=path, tenant=tenant)
     rows = [asdict(document) for document in removed]
     rows = [{"document": row.pop("doc_id"), **row} for row in rows]  # as programs know it
@@ -195,12 +189,13 @@ def upgrade(store: Store = None, collection: Collection = None, json_: Json = Fa
     from rich.console import Console
     from rich.progress import Progress
 
-    from cluster.store.milvus import open_store
+    from cluster.store.milvus import open_existing_store
     from cluster.store.upgrade import upgrade_collection
-    from models.retrieval.local import require_store
 
-    require_store(settings)
-    with open_store(settings) as opened, Progress(console=Console(stderr=True)) as progress:
+    with (
+        open_existing_store(settings) as opened,
+        Progress(console=Console(stderr=True)) as progress,
+    ):
         task = progress.add_task("copying rows", total=None)
         done = upgrade_collection(
             opened.address, lambda rows, total: progress.update(task, completed=rows, total=total)

@@ -10,7 +10,7 @@ from cluster.errors import InvalidInput
 from cluster.pages.files import PageFiles
 from cluster.settings import Settings
 from cluster.sources import absolute_source
-from cluster.store.milvus import MilvusStore, open_store
+from cluster.store.milvus import MilvusStore, open_existing_store
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,16 @@ class RemovedDocument:
 def forget_documents(
     settings: Settings, *, doc_id: str = "", path: str = "", tenant: str | None = None
 ) -> list[RemovedDocument]:
-    """Forget by id, by source path, or a whole tenant; says what went. Raises InvalidInput."""
+    """Forget by id, by source path, or a whole tenant; says what went.
+
+    Raises InvalidInput, or NotFound where there is no store.
+    """
     if not doc_id and not path and tenant is None:
         raise InvalidInput("say what to forget: a document id, --path or --tenant")
     wanted = Filter(tenant=tenant, doc_ids=(doc_id,) if doc_id else ())
     source = absolute_source(path) if path else None
     images = PageFiles(settings.page_images_url)
-    with open_store(settings) as store:
+    with open_existing_store(settings) as store:
         documents = store.documents(wanted, source=source)
         return [forget_document(store, images, document) for document in documents]
 

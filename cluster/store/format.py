@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from cluster.core import Fingerprint
 from cluster.errors import FormatMismatch, InvalidInput
+from cluster.store import schema
 from cluster.store.client import Client
 
 FORMAT = 2
@@ -54,6 +55,13 @@ def pages_name(name: str, format: int = FORMAT) -> str:
 
 def documents_name(name: str, format: int = FORMAT) -> str:
     return f"{name}_documents{_suffix(format)}"
+
+
+def create_collection(client: Client, name: str, fingerprint: Fingerprint) -> None:
+    """Create a Quire collection of today's format: what of it is there already stays."""
+    client.create(documents_name(name), *schema.documents_schema())
+    pages = schema.pages_schema(fingerprint.dimension, describe_format(fingerprint))
+    client.create(pages_name(name), *pages)
 
 
 def describe_format(fingerprint: Fingerprint) -> str:

@@ -19,6 +19,7 @@ from cluster.errors import (
     FingerprintMismatch,
     FormatMismatch,
     InvalidInput,
+    NotFound,
     StoreUnavailable,
 )
 from cluster.ids import document_key, filter_label, page_row_id
@@ -35,11 +36,9 @@ from cluster.store.filters import to_expression, with_labels
 from cluster.store.format import (
     StoredCollection,
     collection_names,
-    describe_format,
-    documents_name,
+    create_collection,
     find_collection,
     names_in_milvus,
-    pages_name,
 )
 from cluster.store.fusion import Fusion, fuse
 from cluster.store.lite import MilvusLiteServer
@@ -65,6 +64,18 @@ def open_store(settings: Settings) -> Iterator["MilvusStore"]:
         yield MilvusStore(StoreAddress(server.uri, settings.collection))
     finally:
         server.close()
+
+
+@contextmanager
+def open_existing_store(settings: Settings) -> Iterator["MilvusStore"]:
+    """The same where someone only wants to look: nothing empty is made.
+
+    Raises NotFound where there is no store yet.
+    """
+    if settings.is_embedded and not settings.data_dir.is_dir():
+        raise NotFound(f"there is no store at {settings.store}: quire ingest DIR makes one")
+    with open_store(settings) as store:
+        yield store
 
 
 class MilvusStore:
@@ -94,9 +105,7 @@ class MilvusStore:
                 self._client.drop(name)
             stored = None
         if stored is None:
-            self._client.create(documents_name(self.name), *schema.documents_schema())
-            pages = schema.pages_schema(fingerprint.dimension, describe_format(fingerprint))
-            self._client.create(pages_name(self.name), *pages)
+            create_collection(self._client, self.name, fingerprint)
         self.check_fingerprint(fingerprint)  # another process may have created it first
 
     def check_fingerprint(self, wanted: Fingerprint) -> None:

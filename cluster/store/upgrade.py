@@ -11,7 +11,7 @@ from cluster.store.filters import UNKNOWN_CER, with_labels
 from cluster.store.format import (
     FORMAT,
     StoredCollection,
-    describe_format,
+    create_collection,
     documents_name,
     find_collection,
     names_in_milvus,
@@ -58,14 +58,12 @@ def upgrade_collection(
             f"{unfinished} documents of {stored.name!r} are being indexed, or were left so: let "
             "their ingest end, ingest them again, or forget them; then upgrade"
         )
-    _create(client, stored)
+    create_collection(client, stored.name, stored.fingerprint)
     rows = client.count(stored.pages, "")
-    _copy(client, stored.documents, documents_name(stored.name))
-    _copy(client, stored.pages, pages_name(stored.name), lambda done: progress(done, rows))
-    for source, target in (
-        (stored.documents, documents_name(stored.name)),
-        (stored.pages, pages_name(stored.name)),
-    ):
+    documents, pages = documents_name(stored.name), pages_name(stored.name)
+    _copy(client, stored.documents, documents)
+    _copy(client, stored.pages, pages, lambda done: progress(done, rows))
+    for source, target in ((stored.documents, documents), (stored.pages, pages)):
         if client.count(source, "") != client.count(target, ""):
             raise InvalidInput(
                 f"{stored.name!r} changed while it was upgraded: stop what writes to it and "
@@ -80,14 +78,6 @@ def _drop_others(client: Client, stored: StoredCollection) -> None:
     """Drop what an interrupted upgrade left of this collection: half a copy, or old documents."""
     for name in names_in_milvus(client, stored.name) - {stored.pages, stored.documents}:
         client.drop(name)
-
-
-def _create(client: Client, stored: StoredCollection) -> None:
-    client.create(documents_name(stored.name), *schema.documents_schema())
-    description = describe_format(stored.fingerprint)
-    client.create(
-        pages_name(stored.name), *schema.pages_schema(stored.fingerprint.dimension, description)
-    )
 
 
 def _copy(

@@ -103,7 +103,7 @@ def _split(rows: Sequence[IngestRow], vectors: np.ndarray) -> Iterator[bytes]:
     """The vectors of each row as bytes, float32[1 + chunks, dimension]; none for other rows."""
     taken = 0
     for row in rows:
-        has_vectors = isinstance(row, PageWork) and row.chunks is not None
-        count = 1 + len(row.chunks or ()) if isinstance(row, PageWork) and has_vectors else 0
+        chunks = row.chunks if isinstance(row, PageWork) else None
+        count = 0 if chunks is None else 1 + len(chunks)
         yield vectors[taken : taken + count].tobytes()
         taken += count

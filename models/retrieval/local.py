@@ -10,7 +10,7 @@ from cluster.core import Fingerprint
 from cluster.errors import NotFound
 from cluster.pages.files import PageFiles
 from cluster.settings import Settings
-from cluster.store.milvus import open_store
+from cluster.store.milvus import open_existing_store
 from models.options import EmbedderOptions, LateInteractionOptions, RerankerOptions
 from models.protocols import LateInteraction, MatchPages, Reranker
 from models.registry import registry
@@ -23,12 +23,6 @@ from models.retrieval.retriever import (
 )
 
 
-def require_store(settings: Settings) -> None:
-    """Raise NotFound rather than make an empty store where someone only wants to look."""
-    if settings.is_embedded and not settings.data_dir.is_dir():
-        raise NotFound(f"there is no store at {settings.store}: quire ingest DIR makes one")
-
-
 @contextmanager
 def open_retriever(settings: Settings) -> Iterator[Retriever]:
     """A retriever for the settings' collection; in mode "text" without loading a model.
@@ -36,8 +30,7 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
     Raises NotFound where nothing was ingested, FingerprintMismatch where the collection is
     another model's.
     """
-    require_store(settings)
-    with open_store(settings) as store:
+    with open_existing_store(settings) as store:
         fingerprint = store.fingerprint()
         if fingerprint is None:
             raise NotFound(
