@@ -4,10 +4,10 @@ Dependencies are coroutines although they wait for nothing: FastAPI gives each p
 thread, and four of those cost a search a millisecond.
 """
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ray import serve
 
 from cluster.errors import InvalidInput
@@ -17,6 +17,8 @@ from serve.auth.access import Caller
 from serve.router import Router
 from serve.web.images import narrowed
 
+FILE_FIELD = {"type": "string", "format": "binary"}  # of a form's schema
+
 
 def service() -> Router:
     """Return the router of this replica."""
@@ -24,7 +26,7 @@ def service() -> Router:
 
 
 async def serving() -> Router:
-    """Return the same as a dependency."""
+    """Return this replica's router, for routes that depend on it."""
     return service()
 
 
@@ -60,6 +62,21 @@ def is_form(request: Request) -> bool:
     """True where the body is a form that may have files."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "multipart/form-data"
+
+
+def body_schema(
+    form: dict[str, Any], *, required: tuple[str, ...] = (), json: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """Describe, for the OpenAPI document, a body that a route reads itself: a form, or also JSON.
+
+    `form`: a JSON schema of each field of the form, by name.
+    """
+    fields: dict[str, Any] = {"type": "object", "properties": form}
+    if required:
+        fields["required"] = list(required)
+    content = {"application/json": {"schema": json.model_json_schema()}} if json else {}
+    content["multipart/form-data"] = {"schema": fields}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def first_problem(error: ValidationError) -> InvalidInput:

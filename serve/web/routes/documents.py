@@ -23,34 +23,24 @@ from serve.web.bodies import (
     Tenant,
     file_name,
 )
-from serve.web.dependencies import Ingester, Searcher, Serving, is_form
+from serve.web.dependencies import FILE_FIELD, Ingester, Searcher, Serving, body_schema, is_form
 
 routes = APIRouter(prefix="/v1/documents", tags=["documents"])
 MAX_FILES = 100
 DocumentId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
-UPLOAD_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "PDF, PNG, JPEG, TIFF or WebP files.",
-                        },
-                        "tags": {"type": "string", "description": "Separated by commas."},
-                        "metadata": {"type": "string", "description": "A JSON object."},
-                        "tenant": {"type": "string"},
-                    },
-                }
-            }
+UPLOAD_BODY = body_schema(
+    {
+        "files": {
+            "type": "array",
+            "items": FILE_FIELD,
+            "description": "PDF, PNG, JPEG, TIFF or WebP files.",
         },
-    }
-}
+        "tags": {"type": "string", "description": "Separated by commas."},
+        "metadata": {"type": "string", "description": "A JSON object."},
+        "tenant": {"type": "string"},
+    },
+    required=("files",),
+)
 
 
 @routes.post("", status_code=202, openapi_extra=UPLOAD_BODY)

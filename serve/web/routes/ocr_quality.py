@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from cluster.errors import InvalidInput
+from cluster.settings import Settings
 from serve.router import parse_page_id
 from serve.web.bodies import (
     Body,
@@ -15,7 +16,16 @@ from serve.web.bodies import (
     QualityResponse,
     Tenant,
 )
-from serve.web.dependencies import Deadline, Searcher, Serving, drawn, first_problem, is_form
+from serve.web.dependencies import (
+    FILE_FIELD,
+    Deadline,
+    Searcher,
+    Serving,
+    body_schema,
+    drawn,
+    first_problem,
+    is_form,
+)
 from serve.web.images import checked_image, image_bytes
 
 routes = APIRouter(prefix="/v1", tags=["quality"])
@@ -32,23 +42,9 @@ class QualityRequest(Body):
     images: list[str] = Field(min_length=1, max_length=MAX_IMAGES)
 
 
-QUALITY_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": QualityRequest.model_json_schema()},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {
-                        "images": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                    },
-                }
-            },
-        },
-    }
-}
+QUALITY_BODY = body_schema(
+    {"images": {"type": "array", "items": FILE_FIELD}}, required=("images",), json=QualityRequest
+)
 MAP: dict[int | str, dict[str, Any]] = {
     200: {"model": PageQualityBody, "content": {"image/png": {}}}
 }
@@ -87,7 +83,7 @@ async def page_quality(
     return await drawn(service, jpeg, found, width)
 
 
-async def _images(request: Request, settings: Any) -> list[bytes]:
+async def _images(request: Request, settings: Settings) -> list[bytes]:
     """The pictures of a form or of a JSON body. Raises InvalidInput or TooLarge."""
     if is_form(request):
         async with request.form(max_files=MAX_IMAGES, max_fields=4) as form:

@@ -22,29 +22,27 @@ from serve.web.bodies import (
     SearchResponse,
     Tenant,
 )
-from serve.web.dependencies import Deadline, Searcher, Serving, first_problem, is_form
+from serve.web.dependencies import (
+    FILE_FIELD,
+    Deadline,
+    Searcher,
+    Serving,
+    body_schema,
+    first_problem,
+    is_form,
+)
 from serve.web.images import checked_image, image_bytes, narrowed
 
 routes = APIRouter(tags=["search"])
 SNIPPET_CHARS = 280
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
-SEARCH_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": SearchRequest.model_json_schema()},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "request": {"type": "string", "description": "The JSON body as text."},
-                        "image": {"type": "string", "format": "binary"},
-                    },
-                }
-            },
-        },
-    }
-}
+SEARCH_BODY = body_schema(
+    {
+        "request": {"type": "string", "description": "The JSON body as text."},
+        "image": FILE_FIELD,
+    },
+    json=SearchRequest,
+)
 
 
 @routes.post("/v1/search", response_model=SearchResponse, openapi_extra=SEARCH_BODY)
