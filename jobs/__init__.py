@@ -1,1 +1,1 @@
-"""Ray Data jobs; each file offers run(settings, ...) -> Report."""
+"""Work over many documents, on Ray Data where it is sharded, and what a command starts."""

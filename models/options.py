@@ -132,7 +132,7 @@ def check_page_input(spec: ModelSpec, max_pixels: int, dimensions: int) -> None:
 
 
 def _portable(name: str, spec: ModelSpec) -> str:
-    """Return a folder is named as every worker can find it, wherever it runs."""
+    """Return a model's name, or its folder as every worker can find it, wherever it runs."""
     return name if name in registry.specs else spec.checkpoint
 
 

@@ -170,7 +170,7 @@ class Planner:
     def _first_stations(
         self, embedder: Candidate, precision: str, name: str, slots: int, split: float
     ) -> list[Station]:
-        """Return the embedder's, and of what is beside it on its cards; empty where one fails."""
+        """Return the stations of the embedder and what shares its cards; empty where one fails."""
         wanted = [(embedder, precision, split)]
         if self.models.late is not None:
             wanted.append((self.models.late, _wide(self._cards[name][0]), 1 - split))
@@ -190,7 +190,7 @@ class Planner:
 
     @cached_property
     def _generator_stations(self) -> list[Station] | None:
-        """Return the cheapest that keep up, none where none is wanted; None where none can."""
+        """Return the cheapest that keep up: empty where none is wanted, None where none can."""
         generator = self.models.generator
         if generator is None:
             return []
@@ -249,7 +249,7 @@ class Planner:
         return self._kept(made)
 
     def _kept(self, found: Found | Rejection) -> Found | None:
-        """Return what fits; note a rejection and return None."""
+        """Return the fit; where there is none, note why it was rejected and return None."""
         if isinstance(found, Rejection):
             self._rejected[found.model, found.precision, found.gpu] = found
             return None

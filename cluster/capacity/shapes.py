@@ -89,7 +89,7 @@ class ModelShape:
 
     @property
     def size(self) -> str:
-        """Return the same for models that compute the same, whatever they were trained for."""
+        """Name the dimensions: models with the same name do the same arithmetic."""
         vision, text = self.vision, self.text
         towers = f"{vision.depth}x{vision.width}+{text.layers}x{text.width}"
         return f"{self.family} {towers}" + (f"+{self.projection}" if self.projection else "")

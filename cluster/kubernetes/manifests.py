@@ -44,7 +44,7 @@ ROOM = 1.5  # of a volume, for what a plan does not know: uploads, growth, compa
 
 
 def manifests(plan: Plan, image: str) -> dict[str, str]:
-    """Return the files by name. Raises InvalidInput."""
+    """Write the manifests as texts by file name. Raises InvalidInput."""
     if unknown := plan.settings.keys() - Settings.model_fields.keys():
         raise InvalidInput(f"the plan sets what is no setting: {', '.join(sorted(unknown))}")
     files = _copied()
@@ -171,7 +171,7 @@ def _serve(plan: Plan) -> dict[str, Any]:
 
 
 def _group_patch(path: str, groups: list[Pods]) -> list[dict[str, Any]]:
-    """Return the base's two worker groups, one without a GPU and one with, → those of the plan."""
+    """Turn the base's two worker groups, one without a GPU and one with, into those of the plan."""
     cpu, *gpus = groups
     patch = _sizes(f"{path}/0", cpu)
     for index, pods in enumerate(gpus, start=2):
@@ -209,7 +209,7 @@ def _replace(path: str, value: Any) -> dict[str, Any]:
 
 
 def _budget(groups: list[Pods]) -> dict[str, Any]:
-    """Return the budget: one pod at a time may go, of the fewest that there are."""
+    """Patch the disruption budget: one pod at a time may go, of the fewest that there are."""
     patch = [_replace("/spec/minAvailable", max(1, least_pods(groups) - 1))]
     return _patch("PodDisruptionBudget", "quire-workers", patch)
 

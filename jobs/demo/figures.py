@@ -104,7 +104,7 @@ def arc(x: float, y: float, radius: float, start: float, end: float) -> list[Poi
 
 
 def figure(kind: str, title: str, parts: list[str], area: pymupdf.Rect) -> Figure:
-    """Return a figure of the demo texts: `@kind title | part | part …`, drawn into `area`."""
+    """Draw a figure of the demo texts, `@kind title | part | part …`, into `area`."""
     drawn = Figure()
     drawn.write((area.x0 + area.x1) / 2, area.y0 + 8, title, 9.5, bold=True)
     inner = pymupdf.Rect(area.x0, area.y0 + TITLE_PT, area.x1, area.y1)
@@ -274,7 +274,7 @@ KINDS: dict[str, tuple[float, Callable[[Figure, list[str], pymupdf.Rect], None]]
 
 
 def _axes(drawn: Figure, area: pymupdf.Rect, most: float, *, below: float) -> pymupdf.Rect:
-    """Return a plot with five grid lines from 0 to a round number; returns where the data goes."""
+    """Draw axes with five grid lines from 0 to a round number; returns where the data goes."""
     plot = pymupdf.Rect(area.x0 + 38, area.y0 + 8, area.x1 - 4, area.y1 - below)
     top = _round_up(most)
     for step in range(5):

@@ -132,7 +132,7 @@ def _is_drawn(line: str) -> bool:
 
 
 def _drawn(line: str, area: pymupdf.Rect) -> tuple[Figure, float]:
-    """Return a figure, a row of form fields or an empty space, and its height in points."""
+    """Draw a figure, a row of form fields or an empty space; returns its height too, in points."""
     if line.startswith("_ "):
         return Figure(), float(line[2:])
     if line.startswith("["):

@@ -80,7 +80,7 @@ def ink_spread(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
 
 
 def bleed_through(image: Gray, severity: float, rng: np.random.Generator) -> Gray:
-    """Return the other side shines through: the page mirrored, turned over, soft and pale."""
+    """Let the other side shine through: the page mirrored, turned over, soft and pale."""
     other = image[:, ::-1] if rng.random() < 0.6 else image[::-1, ::-1]
     other = np.roll(other, (int(rng.integers(-40, 40)), int(rng.integers(-40, 40))), (0, 1))
     other = ndimage.gaussian_filter(other, 0.8 + rng.uniform(0, 1.2))

@@ -44,7 +44,7 @@ class KeyRing:
         self._keys: dict[str, Key] = {}
 
     def create(self, tenant: str, scopes: tuple[str, ...], note: str = "") -> tuple[Key, str]:
-        """Return a new key and its text, which is stored nowhere. Raises InvalidInput."""
+        """Make a key; returns it and its text, which is stored nowhere. Raises InvalidInput."""
         wrong = [scope for scope in scopes if scope not in SCOPES]
         if wrong or not scopes:
             raise InvalidInput(f"scopes are {', '.join(SCOPES)}: at least one, and no other")
@@ -68,7 +68,7 @@ class KeyRing:
         return sorted(self._keys.values(), key=lambda key: key.created)
 
     def check(self, text: str) -> Key:
-        """Return the key of this text. Raises Unauthorized."""
+        """Find the key of this text. Raises Unauthorized."""
         self._refresh()
         key_id, _, secret = text.removeprefix(PREFIX).partition("_")
         key = self._keys.get(key_id)

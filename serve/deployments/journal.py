@@ -140,7 +140,7 @@ class Journal:
         return self._folder / f"{job_id}.json"
 
     def _draft(self, job: Job) -> Path:
-        """Return a job in a file of its own, on the disk."""
+        """Write a job to a file of its own, on the disk; returns the file."""
         self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._folder / f"{job.job_id}.{uuid.uuid4().hex}.new"
         try:

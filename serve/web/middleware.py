@@ -143,7 +143,7 @@ def _body_limit(request: Request, settings: Settings) -> int:
 
 
 def _counting(receive: Any, limit: int) -> Any:
-    """Return a body without a length is counted while it comes."""
+    """Wrap `receive` so that a body is counted while it comes: not every one tells its length."""
     seen = 0
 
     async def counted() -> Any:
