@@ -35,12 +35,12 @@ from serve.deployments.handles import (
     QualityHandle,
     RerankerHandle,
 )
-from serve.deployments.journal import Job, JobRequest
+from jobs.journal import Job, JobRequest
 from serve.deployments.models import ServedModels
 from serve.deployments.reranker import Scored
 from serve.logs import log_as_service
 from serve.tracing import Trace
-from serve.uploads import Uploads
+from jobs.uploads import Uploads
 
 T = TypeVar("T")
 READY_TIMEOUT_S = 2.0

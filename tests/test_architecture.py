@@ -26,7 +26,7 @@ FLOOR = {
         "command_options",
     ),
     "models": ("registry", "options", "protocols", "inputs", "images"),
-    "jobs": ("ray_data", "progress", "forget"),
+    "jobs": ("ray_data", "progress", "journal", "uploads", "forget"),
     "serve": ("logs", "tracing"),
 }
 ARROWS = {
@@ -59,10 +59,9 @@ ARROWS = {
     },
     "serve": {
         "auth": (),
-        "uploads": (),
-        "deployments": ("auth", "uploads"),
-        "router": ("auth", "uploads", "deployments"),
-        "web": ("auth", "uploads", "deployments", "router"),
+        "deployments": ("auth",),
+        "router": ("auth", "deployments"),
+        "web": ("auth", "deployments", "router"),
         "app": ("deployments", "router", "web"),
         "launch": ("auth", "app"),
         "command": ("launch", "app", "auth"),

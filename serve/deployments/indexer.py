@@ -21,7 +21,7 @@ from jobs.ingest.report import IngestReport
 from jobs.ingest.run import IngestRequest, run_ingest
 from jobs.progress import Counts
 from models.registry import registry
-from serve.deployments.journal import Job, JobRequest, Journal
+from jobs.journal import Job, JobRequest, Journal
 
 LOOK_S = 1.0  # between two looks for the lock, and for jobs that another replica wrote down
 RETRY_S = 5.0  # before a state that could not be written is written again

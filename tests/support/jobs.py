@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.ingest.report import DocumentReport, IngestReport
 from serve.deployments.indexer import IndexerDeployment
-from serve.deployments.journal import Job, JobRequest
+from jobs.journal import Job, JobRequest
 
 ASKED = JobRequest("ingest", "acme", ("/srv/data/a.pdf",), ("tag",), {"year": 2026})
 

@@ -14,7 +14,7 @@ from cluster.errors import InvalidInput, NotFound, UnreadableDocument
 from cluster.ids import sha256_of
 from cluster.sources import local_copy
 from cluster.store.schema import check_document_fields
-from serve.deployments.journal import JobRequest
+from jobs.journal import JobRequest
 from serve.web.bodies import (
     DocumentBody,
     DocumentList,

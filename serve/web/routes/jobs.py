@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from cluster.errors import QuireError
 from serve.auth.access import Caller
-from serve.deployments.journal import Job
+from jobs.journal import Job
 from serve.router import Router
 from serve.web.bodies import JobBody
 from serve.web.dependencies import Searcher, Serving

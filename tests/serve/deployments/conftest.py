@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import serve.deployments.indexer
-import serve.deployments.journal
+import jobs.journal
 from cluster.settings import Settings, load_settings
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import IngestRequest

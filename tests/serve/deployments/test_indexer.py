@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 import serve.deployments.indexer
-import serve.deployments.journal
+import jobs.journal
 from cluster.errors import NotFound
 from cluster.settings import Settings
 from cluster.sources import without_folders
 from jobs.ingest.report import DocumentReport, IngestReport
 from jobs.ingest.run import IngestRequest
 from serve.deployments.indexer import IndexerDeployment
-from serve.deployments.journal import Job, Journal
+from jobs.journal import Job, Journal
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until
 from tests.support.paths import ROOT
 
@@ -121,7 +121,7 @@ KILLED = """
 import asyncio, sys, time
 import serve.deployments.indexer
 from cluster.settings import load_settings
-from serve.deployments.journal import JobRequest
+from jobs.journal import JobRequest
 
 def run(settings, request, view):
     print("runs", flush=True)

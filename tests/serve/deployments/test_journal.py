@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import serve.deployments.indexer
-import serve.deployments.journal
+import jobs.journal
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import IngestRequest
 from serve.deployments.indexer import IndexerDeployment
-from serve.deployments.journal import Job, Journal
+from jobs.journal import Job, Journal
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -37,7 +37,7 @@ def test_ids_are_no_paths(settings: Settings, folder: Path, job_id: str) -> None
 def test_old_jobs_go_but_none_that_is_unfinished(
     settings: Settings, folder: Path, runs: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve.deployments.journal, "KEPT_JOBS", 100)
+    monkeypatch.setattr(jobs.journal, "KEPT_JOBS", 100)
     over = [a_job(number, status="succeeded") for number in range(130)]
     waiting = [a_job(number - 1000) for number in range(120)]  # older than all of them
     in_journal(folder, *over, *waiting)

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from cluster.errors import InvalidInput, TooLarge
-from serve.uploads import Uploads, safe_name
+from jobs.uploads import Uploads, safe_name
 from tests.support.jobs import an_id
 
 
