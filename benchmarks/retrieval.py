@@ -110,7 +110,7 @@ def index(
 ) -> list[HeldOutPage]:
     """Render, embed and write every page of the manuals."""
     pages: list[HeldOutPage] = []
-    images = PageFiles(settings.page_images_url)
+    images = PageFiles.from_settings(settings)
     target = RenderTarget(embedder.spec.min_pixels, embedder.fingerprint.max_pixels)
     with Renderer(RenderLimits()) as renderer:
         for pdf in track(pdfs, "Indexing", console=PROGRESS, transient=True):
@@ -320,7 +320,7 @@ def main() -> None:
             reranked = []
             if args.reranked:
                 reranker = Qwen3VLReranker(RerankerOptions(model=args.reranker))
-                images = PageFiles(settings.page_images_url)
+                images = PageFiles.from_settings(settings)
                 second = local_second_stage(reranker.spec, lambda: reranker, images)
                 both = Retriever(lambda: store, first, second)
                 reranked = measure_reranking(pages, both, settings, args.reranked)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 Mode = Literal["hybrid", "dense", "text"]
 Scalar = str | int | float | bool
 Readings = dict[str, Scalar]  # what was read of a page beside its vector, by column
-DocumentStatus = Literal["indexing", "indexed", "failed", "skipped"]
+DocumentStatus = Literal["indexing", "indexed", "failed", "skipped", "deleting"]
 Verdict = Literal["ocr", "rescan", "manual"]  # what to do with a page, by its expected CER
 
 DOC_ID_CHARS = 32
@@ -48,7 +48,11 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Document:
-    """One PDF or image file. `doc_id` is the sha256 of its bytes (hex, first 32)."""
+    """One PDF or image file. `doc_id` is the sha256 of its bytes (hex, first 32).
+
+    `marks`: digests (cluster.ids.mark) of facts that are only ever compared: which ingest wrote
+    it, the stamp of its source then, the recipe of its chunks.
+    """
 
     doc_id: str
     sha256: str
@@ -62,6 +66,7 @@ class Document:
     metadata: dict[str, Scalar] = field(default_factory=dict)
     fingerprint: str = ""
     time_ms: int = 0
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ class StoreUnavailable(QuireError):
     """Milvus, embedded or remote, cannot be reached or refuses the call."""
 
 
+class FilesUnavailable(QuireError):
+    """Page files, uploads or a backup cannot be written where they are kept."""
+
+
 class UnreadableDocument(QuireError):
     """A document cannot be turned into pages.
 

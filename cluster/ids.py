@@ -3,12 +3,16 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable
+from typing import Literal
 
 from cluster.core import DOC_ID_CHARS, Scalar
 from cluster.errors import InvalidInput
 
 LABEL_CHARS = 24
 SCOPE_CHARS = 12
+MarkKind = Literal["ingest", "stamp", "chunks"]
+_MARKS: dict[MarkKind, str] = {"ingest": "i", "stamp": "s", "chunks": "r"}
 _DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
 
 
@@ -23,12 +27,34 @@ def document_key(tenant: str, doc_id: str) -> str:
 
     Two tenants may hold the same bytes; neither may touch the other's. Raises InvalidInput.
     """
-    return f"{filter_label('tenant', tenant)[:SCOPE_CHARS]}:{checked_doc_id(doc_id)}"
+    return f"{tenant_digest(tenant)}:{checked_doc_id(doc_id)}"
+
+
+def tenant_digest(tenant: str) -> str:
+    """Return what stands for a tenant in keys and paths, hex."""
+    return filter_label("tenant", tenant)[:SCOPE_CHARS]
 
 
 def page_row_id(tenant: str, doc_id: str, page: int, chunk: int = 0) -> str:
     """Return the identity of a page's row, or of a chunk's. Raises InvalidInput."""
     return f"{document_key(tenant, doc_id)}:{int(page)}:{int(chunk)}"
+
+
+def mark(kind: MarkKind, value: str) -> str:
+    """Return the digest of a fact about a document that is only ever compared.
+
+    It begins with a letter that is no hex digit, so that it cannot be taken for a label.
+    """
+    return f"{_MARKS[kind]}{filter_label(kind, value)[1:]}"
+
+
+def find_mark(marks: Iterable[str], kind: MarkKind) -> str:
+    """Return the mark of a kind; "" where there is none."""
+    return next((each for each in marks if each.startswith(_MARKS[kind])), "")
+
+
+def is_mark(label: str) -> bool:
+    return label[:1] in _MARKS.values()
 
 
 def checked_doc_id(doc_id: str) -> str:

@@ -136,6 +136,13 @@ class Settings(BaseSettings):
     ocr_languages: str = Field("eng+jpn+kor", description="Tesseract languages, joined by +.")
     chunk_chars: int = Field(1200, ge=100, description="Characters in a chunk of page text.")
     chunk_overlap: int = Field(200, ge=0, description="Characters shared by neighbouring chunks.")
+    replace_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of a new version's pages, those that are damaged in themselves left "
+        "aside, that must be in the index before the version before it is forgotten.",
+    )
 
     # Limits
     page_timeout_s: float = Field(25, gt=0, description="Seconds that one page may take.")
@@ -147,6 +154,16 @@ class Settings(BaseSettings):
     )
     max_document_bytes: int = Field(2 * GIB, gt=0, description="Largest document accepted.")
     max_document_pages: int = Field(50_000, gt=0, description="Most pages in one document.")
+    max_page_chunks: int = Field(64, gt=0, description="Most chunks of text in one page.")
+    max_document_chunks: int = Field(
+        200_000, gt=0, description="Most chunks of text in one document, pages of few left aside."
+    )
+    worker_timeout_s: float = Field(
+        120,
+        gt=0,
+        description="Seconds that a worker of an ingest may take over one piece of work before it "
+        "is replaced; a model may take five times as long to load.",
+    )
     max_image_pixels: int = Field(
         100_000_000, gt=0, description="Most pixels in one image, checked before decoding."
     )

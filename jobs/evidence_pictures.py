@@ -29,7 +29,7 @@ def draw_evidence(settings: Settings, hits: Sequence[Hit], text: str, folder: Pa
     """
     if not text.strip():
         raise InvalidInput("evidence needs words to look for: give a text")
-    files = PageFiles(settings.page_images_url)
+    files = PageFiles.from_settings(settings)
     finder = _finder(settings, files)
     written = []
     for rank, hit in enumerate(hits, start=1):

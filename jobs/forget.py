@@ -1,6 +1,7 @@
-"""Forget documents: rows first, so that they are invisible at once, then their page images.
+"""Forget documents: at once invisible, and gone for good even while an ingest writes them.
 
-The document itself goes last: what failed half-way is found again and can be repeated.
+The document is marked first, then its rows, page files and original go, and the document itself
+last: what failed half-way is found again and can be repeated.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,11 @@ from cluster.errors import InvalidInput
 from cluster.pages.files import PageFiles
 from cluster.settings import Settings
 from cluster.sources import absolute_source
+from cluster.store.deletion import begin_deletion, end_deletion, mark_tenant
 from cluster.store.milvus import MilvusStore, open_existing_store
+from jobs.journal import Journal
+from jobs.report_file import remove_reports
+from jobs.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,59 @@ class RemovedDocument:
     images: int
 
 
+class Forgetter:
+    """Removes documents of one collection: rows, page files, and what was uploaded."""
+
+    def __init__(self, settings: Settings, store: MilvusStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._files = PageFiles.from_settings(settings)
+        self._uploads = Uploads.from_settings(settings)
+
+    def forget(self, document: Document) -> RemovedDocument:
+        """Remove one document; what a running ingest writes of it from now on goes, too."""
+        begin_deletion(self._store, document)
+        rows = self._store.forget_pages(document)
+        images = self._files.forget(document)
+        self._uploads.forget(document)
+        images += self._forget_former(document)
+        end_deletion(self._store, document)
+        return RemovedDocument(
+            doc_id=document.doc_id,
+            source=document.source,
+            tenant=document.tenant,
+            rows=rows,
+            images=images,
+        )
+
+    def forget_unwritten(self, document: Document) -> None:
+        """Remove what an ingest wrote of a document that had been deleted meanwhile."""
+        self._store.forget_pages(document)
+        self._files.forget(document)
+
+    def forget_tenant(self, tenant: str) -> list[RemovedDocument]:
+        """Remove all that is a tenant's: documents, uploads that wait, jobs and their reports.
+
+        An ingest of this tenant that runs writes nothing more.
+        """
+        mark_tenant(self._store, tenant)
+        journal = Journal(self._settings.data_dir / "jobs")
+        journal.forget_tenant(tenant)
+        removed = [self.forget(each) for each in self._store.documents(Filter(tenant=tenant))]
+        self._files.forget_tenant(tenant)
+        self._uploads.forget_tenant(tenant)
+        remove_reports(self._settings.data_dir / "reports", tenant)
+        return removed
+
+    def _forget_former(self, document: Document) -> int:
+        """Remove the files that Quire 0.1 kept for all collections, once no other needs them."""
+        has_former = self._files.has_former(document) or self._uploads.has_former(document)
+        if not has_former or self._store.is_elsewhere(document):
+            return 0
+        self._uploads.forget_former(document)
+        return self._files.forget_former(document)
+
+
 def forget_documents(
     settings: Settings, *, doc_id: str = "", path: str = "", tenant: str | None = None
 ) -> list[RemovedDocument]:
@@ -35,21 +93,9 @@ def forget_documents(
         raise InvalidInput("say what to forget: a document id, --path or --tenant")
     wanted = Filter(tenant=tenant, doc_ids=(doc_id,) if doc_id else ())
     source = absolute_source(path) if path else None
-    images = PageFiles(settings.page_images_url)
     with open_existing_store(settings) as store:
+        forgetter = Forgetter(settings, store)
+        if tenant is not None and not doc_id and source is None:
+            return forgetter.forget_tenant(tenant)
         documents = store.documents(wanted, source=source)
-        return [forget_document(store, images, document) for document in documents]
-
-
-def forget_document(store: MilvusStore, images: PageFiles, document: Document) -> RemovedDocument:
-    """Remove one document from the store and the page images."""
-    rows = store.forget_pages(document)
-    image_count = images.forget(document)
-    rows += store.forget(document)  # the document, and pages that an ingest wrote meanwhile
-    return RemovedDocument(
-        doc_id=document.doc_id,
-        source=document.source,
-        tenant=document.tenant,
-        rows=rows,
-        images=image_count,
-    )
+        return [forgetter.forget(document) for document in documents]

@@ -1,7 +1,7 @@
 """Jobs and their journal: one JSON file a job, so that a restart forgets none.
 
-Any replica may write down a new job and read them all; only the one that holds the journal's lock
-changes, sets aside and removes them.
+Any replica may write down a new job, read them all, and leave a note that one is to be cancelled;
+only the one that holds the journal's lock runs, changes, sets aside and removes them.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -19,7 +19,8 @@ from typing import IO, Any, Literal, get_args
 from cluster.core import Scalar
 from cluster.errors import InvalidInput
 
-Status = Literal["queued", "running", "succeeded", "failed"]
+JobKind = Literal["ingest", "reindex"]
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 KEPT_JOBS = 1000
 DRAFT_S = 60.0  # a draft of this age was left by a process that is gone
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -28,18 +29,23 @@ log = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a job is to do: index these stored files, or index them again."""
+    """What a job is to do: index these stored files, or index them again.
 
-    kind: Literal["ingest", "reindex"]
+    `replaces`: id of the document that makes room for this one. `size_bytes`: of the files.
+    """
+
+    kind: JobKind
     tenant: str
     paths: tuple[str, ...]
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
+    replaces: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands; `version` grows with every change."""
+    """A job as it stands; `version` grows with every change, `attempts` with every start."""
 
     job_id: str
     request: JobRequest
@@ -49,10 +55,11 @@ class Job:
     progress: dict[str, int] = field(default_factory=dict)
     documents: tuple[dict[str, Any], ...] = ()
     error: str = ""
+    attempts: int = 0
 
     @property
     def is_over(self) -> bool:
-        return self.status in ("succeeded", "failed")
+        return self.status in ("succeeded", "failed", "cancelled")
 
     def changed(self, **changes: Any) -> "Job":
         return replace(self, version=self.version + 1, **changes)
@@ -94,8 +101,12 @@ class Journal:
         return job
 
     def save(self, job: Job) -> None:
-        """Write a job's state, whole or not at all."""
+        """Write a job's state, whole or not at all; one whose file was removed stays removed."""
+        if not self._file(job.job_id).exists():
+            return
         self._draft(job).replace(self._file(job.job_id))
+        if job.is_over:
+            self._note(job.job_id).unlink(missing_ok=True)
         _sync(self._folder)
 
     def find_job(self, job_id: str) -> Job | None:
@@ -110,11 +121,29 @@ class Journal:
             log.error("job %s cannot be read: %s", job_id, error)
             return None
 
-    def arrived(self, known: Container[str]) -> dict[str, Job]:
-        """Return the jobs that are not among the known ones."""
-        ids = [file.stem for file in self._folder.glob("*.json")]
-        jobs = [self.find_job(job_id) for job_id in ids if job_id not in known]
+    def ids(self) -> set[str]:
+        """Return the ids of all jobs that have a file."""
+        return {file.stem for file in self._folder.glob("*.json")}
+
+    def jobs(self, ids: Iterable[str]) -> dict[str, Job]:
+        """Return jobs by id; those that are gone or cannot be read are left out."""
+        jobs = [self.find_job(job_id) for job_id in ids]
         return {job.job_id: job for job in jobs if job is not None}
+
+    def cancel(self, job_id: str) -> None:
+        """Leave a note that a job is to be cancelled, for the one who runs it."""
+        self._note(job_id).touch()
+        _sync(self._folder)
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """True where a job is to be cancelled, or its file was removed."""
+        return self._note(job_id).exists() or not self._file(job_id).exists()
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Remove the jobs of a tenant; one that runs is cancelled by that."""
+        for job_id, job in self.jobs(self.ids()).items():
+            if job.request.tenant == tenant:
+                self._file(job_id).unlink(missing_ok=True)
 
     def load(self) -> dict[str, Job]:
         """Every job by id. A file that cannot be read is set aside, under the suffix .bad."""
@@ -138,6 +167,9 @@ class Journal:
 
     def _file(self, job_id: str) -> Path:
         return self._folder / f"{job_id}.json"
+
+    def _note(self, job_id: str) -> Path:
+        return self._folder / f"{job_id}.cancel"
 
     def _draft(self, job: Job) -> Path:
         """Write a job to a file of its own, on the disk; returns the file."""

@@ -6,11 +6,11 @@ import unicodedata
 import uuid
 from typing import IO
 
-import fsspec
-
 from cluster.core import Document
 from cluster.errors import InvalidInput, TooLarge
-from cluster.ids import doc_id_of, document_key
+from cluster.folders import DocumentFolders
+from cluster.ids import doc_id_of
+from cluster.settings import Settings
 from cluster.sources import SUFFIXES, absolute_source
 from cluster.text.terms import cut_utf8
 
@@ -23,9 +23,14 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\ud800-\udfff]+")
 class Uploads:
     """Files by tenant and content; the same bytes are kept once, under their first name."""
 
-    def __init__(self, url: str, max_bytes: int) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+    def __init__(self, url: str, collection: str, max_bytes: int) -> None:
+        self._folders = DocumentFolders(url, collection)
+        self._fs = self._folders.fs
         self._max_bytes = max_bytes
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Uploads":
+        return cls(settings.uploads_url, settings.collection, settings.max_document_bytes)
 
     def put(self, tenant: str, name: str, file: IO[bytes]) -> str:
         """Keep a file; returns its source for an ingest. Raises InvalidInput or TooLarge."""
@@ -39,20 +44,30 @@ class Uploads:
             raise InvalidInput(f"{safe} is empty")
         if size > self._max_bytes:
             raise TooLarge(f"{safe} is over {self._max_bytes:,} bytes: raise max_document_bytes")
-        folder = self._folder(tenant, doc_id_of(digest.hexdigest()))
+        folder = self._folders.path(tenant, doc_id_of(digest.hexdigest()))
         path = self._kept(folder) or self._keep(folder, safe, file)
         return absolute_source(self._fs.unstrip_protocol(path))
 
     def forget(self, document: Document) -> None:
-        """Remove the bytes of a document that was uploaded."""
-        folder = self._folder(document.tenant, document.doc_id)
-        if self._fs.exists(folder):
-            self._fs.rm(folder, recursive=True)
+        """Remove the bytes of a document that was uploaded to this collection."""
+        self._folders.remove(self._folders.path(document.tenant, document.doc_id))
+
+    def has_former(self, document: Document) -> bool:
+        """True where Quire 0.1 kept the bytes of a document, for all collections together."""
+        return bool(self._folders.names(self._folders.former(document.tenant, document.doc_id)))
+
+    def forget_former(self, document: Document) -> None:
+        """Remove the bytes that Quire 0.1 kept, for all collections together."""
+        self._folders.remove(self._folders.former(document.tenant, document.doc_id))
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Remove every upload of a tenant, also those that wait to be indexed."""
+        self._folders.remove_tenant(tenant)
 
     def _kept(self, folder: str) -> str:
         """Return the file of a folder; "" where there is none."""
-        files = self._fs.find(folder) if self._fs.exists(folder) else []
-        return str(files[0]) if files else ""
+        names = self._folders.names(folder)
+        return f"{folder}/{names[0]}" if names else ""
 
     def _keep(self, folder: str, name: str, file: IO[bytes]) -> str:
         """Write a file, whole or not at all; others may write the same bytes at the same time."""
@@ -70,10 +85,6 @@ class Uploads:
             if self._fs.exists(draft):
                 self._fs.rm(draft)
         return f"{folder}/{name}"
-
-    def _folder(self, tenant: str, doc_id: str) -> str:
-        scope, checked = document_key(tenant, doc_id).split(":")
-        return f"{self._root}/{scope}/{checked}"
 
 
 def safe_name(name: str) -> str:

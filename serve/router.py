@@ -20,7 +20,9 @@ from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
 from cluster.store.connection import StoreConnection
 from cluster.store.milvus import MilvusStore
-from jobs.forget import RemovedDocument, forget_document
+from jobs.forget import Forgetter, RemovedDocument
+from jobs.journal import Job, JobRequest
+from jobs.uploads import Uploads
 from models.evidence.finder import EvidenceFinder, MethodAsked
 from models.evidence.regions import Evidence, of_contributions
 from models.inputs import MultimodalInput
@@ -35,12 +37,10 @@ from serve.deployments.handles import (
     QualityHandle,
     RerankerHandle,
 )
-from jobs.journal import Job, JobRequest
 from serve.deployments.models import ServedModels
 from serve.deployments.reranker import Scored
 from serve.logs import log_as_service
 from serve.tracing import Trace
-from jobs.uploads import Uploads
 
 T = TypeVar("T")
 READY_TIMEOUT_S = 2.0
@@ -79,8 +79,8 @@ class Router:
         self._quality = QualityHandle("quality predictor", handles["quality"])
         self._indexer = Handle("indexer", indexer)
         self._link = StoreConnection(settings)
-        self._images = PageFiles(settings.page_images_url)
-        self._uploads = Uploads(settings.uploads_url, settings.max_document_bytes)
+        self._images = PageFiles.from_settings(settings)
+        self._uploads = Uploads.from_settings(settings)
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._ready_until: dict[str, float] = {}
         self._store_pool: ThreadPoolExecutor | None = None
@@ -238,8 +238,7 @@ class Router:
         document = await self.document(tenant, doc_id)
 
         def remove() -> RemovedDocument:
-            self._uploads.forget(document)
-            return forget_document(self.store(), self._images, document)
+            return Forgetter(self.settings, self.store()).forget(document)
 
         return await self._watched(asyncio.to_thread(remove))
 

@@ -21,6 +21,7 @@ FLOOR = {
         "deployments",
         "hardware",
         "sources",
+        "folders",
         "runtime",
         "metrics",
         "command_options",

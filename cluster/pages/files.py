@@ -6,11 +6,10 @@ All of a document's files lie in one folder, so that forgetting it forgets them 
 import hashlib
 from typing import NamedTuple
 
-import fsspec
-
 from cluster.core import Document, Hit
 from cluster.errors import NotFound
-from cluster.ids import document_key
+from cluster.folders import DocumentFolders
+from cluster.settings import Settings
 
 IMAGE = "jpg"
 WORDS = "words"
@@ -34,46 +33,61 @@ class PageKey(NamedTuple):
 
 
 class PageFiles:
-    """A store of bytes at `url`; a tenant's files lie under a folder of its own."""
+    """The page files of one collection, at `url`; a tenant's lie under a folder of its own."""
 
-    def __init__(self, url: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+    def __init__(self, url: str, collection: str) -> None:
+        self._folders = DocumentFolders(url, collection)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "PageFiles":
+        return cls(settings.page_images_url, settings.collection)
 
     def put(self, tenant: str, doc_id: str, page: int, data: bytes, kind: str = IMAGE) -> None:
-        path = self._path(tenant, doc_id, page, kind)
-        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-        self._fs.pipe_file(path, data)
+        """Keep a file of a page, whole or not at all. Raises FilesUnavailable."""
+        path = f"{self._folders.path(tenant, doc_id)}/{_name(page, kind)}"
+        self._folders.write(path, data)
 
     def get(self, tenant: str, doc_id: str, page: int, kind: str = IMAGE) -> bytes:
         """Return the bytes of a page's file. Raises NotFound."""
-        try:
-            return bytes(self._fs.cat_file(self._path(tenant, doc_id, page, kind)))
-        except FileNotFoundError as error:
-            raise NotFound(f"page {page} of document {doc_id} has no .{kind} kept") from error
+        for folder in self._folders_of(tenant, doc_id):
+            try:
+                return bytes(self._folders.fs.cat_file(f"{folder}/{_name(page, kind)}"))
+            except FileNotFoundError:
+                continue
+        raise NotFound(f"page {page} of document {doc_id} has no .{kind} kept")
 
     def has(self, tenant: str, doc_id: str, page: int, kind: str = IMAGE) -> bool:
-        return bool(self._fs.exists(self._path(tenant, doc_id, page, kind)))
+        folders = self._folders_of(tenant, doc_id)
+        return any(self._folders.fs.exists(f"{folder}/{_name(page, kind)}") for folder in folders)
 
-    def pages(self, document: Document, kind: str) -> set[int]:
+    def pages(self, document: Document, kind: str = IMAGE) -> set[int]:
         """Return the pages of a document of which such a file is kept."""
-        folder = self._folder(document.tenant, document.doc_id)
-        if not self._fs.exists(folder):
-            return set()
-        names = [path.rpartition("/")[2].partition(".") for path in self._fs.find(folder)]
+        folders = self._folders_of(document.tenant, document.doc_id)
+        names = [name.partition(".") for folder in folders for name in self._folders.names(folder)]
         return {int(page) for page, _, suffix in names if suffix == kind and page.isdigit()}
 
     def forget(self, document: Document) -> int:
-        """Remove every file of a document; returns how many images there were."""
-        folder = self._folder(document.tenant, document.doc_id)
-        if not self._fs.exists(folder):
-            return 0
-        images = [path for path in self._fs.find(folder) if path.endswith(f".{IMAGE}")]
-        self._fs.rm(folder, recursive=True)
-        return len(images)
+        """Remove every file of a document in this collection; returns how many images went."""
+        return self._remove(self._folders.path(document.tenant, document.doc_id))
 
-    def _folder(self, tenant: str, doc_id: str) -> str:
-        scope, checked = document_key(tenant, doc_id).split(":")
-        return f"{self._root}/{scope}/{checked}"
+    def has_former(self, document: Document) -> bool:
+        """True where Quire 0.1 kept files of a document, for all collections together."""
+        return bool(self._folders.names(self._folders.former(document.tenant, document.doc_id)))
 
-    def _path(self, tenant: str, doc_id: str, page: int, kind: str) -> str:
-        return f"{self._folder(tenant, doc_id)}/{page:06d}.{kind}"
+    def forget_former(self, document: Document) -> int:
+        """Remove the files that Quire 0.1 kept; returns how many images went."""
+        return self._remove(self._folders.former(document.tenant, document.doc_id))
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Remove every file of a tenant in this collection."""
+        self._folders.remove_tenant(tenant)
+
+    def _folders_of(self, tenant: str, doc_id: str) -> tuple[str, str]:
+        return self._folders.path(tenant, doc_id), self._folders.former(tenant, doc_id)
+
+    def _remove(self, folder: str) -> int:
+        return sum(name.endswith(f".{IMAGE}") for name in self._folders.remove(folder))
+
+
+def _name(page: int, kind: str) -> str:
+    return f"{page:06d}.{kind}"

@@ -19,8 +19,12 @@ MILVUS_PORT = 19530
 CALL_TIMEOUT_S = 30.0
 # pymilvus pings every 10 s; Milvus Lite takes that for an attack and hangs up.
 GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
-WRITE_ATTEMPTS = 6
-WRITE_BACKOFF_S = 0.5
+WRITE_PATIENCE_S = 15.0  # a server that restarts is back in seconds
+PAUSE_S = 0.5  # before a call is made again; grows to the longest
+LONGEST_PAUSE_S = 5.0
+MAX_REFUSALS = 3  # of one call, by a Milvus that answers all the same
+COPY_ROWS = 256  # with vectors, at a time: a row of the 8B has 20 KB, and a message 64 MB
+COMPUTED = {"sparse"}  # by Milvus, from the terms
 QUERY_ROWS = 16_384  # the most rows that Milvus returns at once
 CONSISTENCY = "Strong"
 
@@ -30,12 +34,17 @@ Entity = dict[str, Any]  # a row as Milvus has it: values by the name of their f
 
 @dataclass(frozen=True)
 class StoreAddress:
-    """How any process of a job reaches the store."""
+    """How any process of a job reaches the store.
+
+    `patience_s`: how long every call waits for a Milvus that is away. Those of a request wait for
+    nothing; writes are tried again for WRITE_PATIENCE_S all the same.
+    """
 
     uri: str
     collection: str
     token: str = field(default="", repr=False)
     timeout_s: float = CALL_TIMEOUT_S
+    patience_s: float = 0.0
 
 
 def store_token(settings: Settings) -> str:
@@ -45,22 +54,23 @@ def store_token(settings: Settings) -> str:
 
 
 class Client:
-    """Calls of one Milvus; every method raises StoreUnavailable where it does not answer."""
+    """Calls of one Milvus; every method raises StoreUnavailable where it does not answer.
 
-    def __init__(self, address: StoreAddress) -> None:
-        """Connect. Raises StoreUnavailable, or InvalidInput where the address is none."""
+    What is repeated is harmless: reads, and writes that overwrite or remove by key.
+    """
+
+    def __init__(self, address: StoreAddress, revive: Callable[[], None] = lambda: None) -> None:
+        """Connect; `revive` is called before a call is made again.
+
+        Raises StoreUnavailable, or InvalidInput where the address is none.
+        """
         # It logs a traceback for every error that it also raises.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-        _probe(address.uri)
         self._timeout_s = address.timeout_s
-        self._milvus = _guard(
-            lambda: MilvusClient(
-                uri=address.uri,
-                token=address.token,
-                timeout=address.timeout_s,
-                grpc_options=GRPC_OPTIONS,
-            )
-        )
+        self._patience_s = address.patience_s
+        self._revive = revive
+        self._milvus: Any = None
+        self._milvus = self._call(lambda: _connect(address))
 
     def close(self) -> None:
         """Drop the connection."""
@@ -68,17 +78,19 @@ class Client:
 
     def names(self) -> list[str]:
         """Return the names of all collections."""
-        return list(_guard(lambda: self._milvus.list_collections(timeout=self._timeout_s)))
+        return list(self._call(lambda: self._milvus.list_collections(timeout=self._timeout_s)))
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return a collection's description, fields and options."""
-        described = _guard(lambda: self._milvus.describe_collection(name, timeout=self._timeout_s))
+        described = self._call(
+            lambda: self._milvus.describe_collection(name, timeout=self._timeout_s)
+        )
         return dict(described)
 
     def create(self, name: str, schema: Any, index: Any) -> None:
         """Create a collection where there is none of that name."""
         if name not in self.names():
-            _guard(
+            self._call(
                 lambda: self._milvus.create_collection(
                     name, schema=schema, index_params=index, consistency_level=CONSISTENCY
                 )
@@ -86,17 +98,20 @@ class Client:
 
     def drop(self, name: str) -> None:
         """Remove a collection with all its rows."""
-        _guard(lambda: self._milvus.drop_collection(name))
+        self._call(lambda: self._milvus.drop_collection(name, timeout=self._timeout_s))
 
     def upsert(self, name: str, entities: list[Entity]) -> None:
         """Write or overwrite rows; tried again while Milvus is away."""
-        retried(
-            lambda: _guard(lambda: self._milvus.upsert(name, entities, timeout=self._timeout_s))
+        self._call(
+            lambda: self._milvus.upsert(name, entities, timeout=self._timeout_s), WRITE_PATIENCE_S
         )
 
     def delete(self, name: str, expression: str) -> None:
-        """Remove the rows that pass."""
-        _guard(lambda: self._milvus.delete(name, filter=expression, timeout=self._timeout_s))
+        """Remove the rows that pass; tried again while Milvus is away."""
+        self._call(
+            lambda: self._milvus.delete(name, filter=expression, timeout=self._timeout_s),
+            WRITE_PATIENCE_S,
+        )
 
     def count(self, name: str, expression: str) -> int:
         """Count the rows that pass."""
@@ -119,14 +134,25 @@ class Client:
         self, name: str, expression: str, fields: Sequence[str], batch_rows: int
     ) -> Iterator[list[Entity]]:
         """Yield every row that passes, in batches."""
-        iterator = _guard(
+        iterator = self._call(
             lambda: self._milvus.query_iterator(
                 name, filter=expression, output_fields=list(fields), batch_size=batch_rows
             )
         )
-        while batch := _guard(iterator.next):
+        while batch := self._call(iterator.next):
             yield list(batch)
         iterator.close()
+
+    def whole_rows(self, name: str, expression: str) -> Iterator[list[Entity]]:
+        """Yield every row that passes with its vectors and all other fields, in batches."""
+        if not self.count(name, expression):  # Milvus Lite cannot read the vectors of no row
+            return
+        described = self.describe(name)
+        fields = [field["name"] for field in described["fields"] if field["name"] not in COMPUTED]
+        if described.get("enable_dynamic_field"):
+            fields.append("$meta")
+        for entities in self.iterate(name, expression, fields, COPY_ROWS):
+            yield [entity | entity.pop("$meta", {}) for entity in entities]
 
     def search(
         self, name: str, field: str, target: Any, expression: str, rows: int
@@ -135,7 +161,7 @@ class Client:
 
         Ids and scores only: fetching a row's fields costs Milvus Lite more than finding it.
         """
-        results = _guard(
+        results = self._call(
             lambda: self._milvus.search(
                 name,
                 [target],
@@ -152,7 +178,7 @@ class Client:
         self, name: str, expression: str, fields: Sequence[str], **bound: int
     ) -> list[Entity]:
         return list(
-            _guard(
+            self._call(
                 lambda: self._milvus.query(
                     name,
                     filter=expression,
@@ -164,20 +190,38 @@ class Client:
             )
         )
 
+    def _call(self, call: Callable[[], T], patience_s: float = 0.0) -> T:
+        """Make a call of pymilvus, again while Milvus is away and there is patience left."""
+        deadline = time.monotonic() + max(patience_s, self._patience_s)
+        pause_s, refusals = PAUSE_S, 0
+        while True:
+            try:
+                return _guard(call)
+            except StoreUnavailable:
+                refusals += self._answers()
+                if time.monotonic() + pause_s > deadline or refusals >= MAX_REFUSALS:
+                    raise
+            self._revive()
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-def retried(write: Callable[[], object]) -> None:
-    """Run a write that may be repeated; a server that restarts is back in seconds.
-
-    Raises StoreUnavailable after WRITE_ATTEMPTS tries.
-    """
-    for attempt in range(WRITE_ATTEMPTS):
+    def _answers(self) -> bool:
+        """True where Milvus answers at all: what it refuses then is no matter of patience."""
         try:
-            write()
-            return
-        except StoreUnavailable:
-            if attempt == WRITE_ATTEMPTS - 1:
-                raise
-            time.sleep(WRITE_BACKOFF_S * 2**attempt)
+            _guard(lambda: self._milvus.list_collections(timeout=PAUSE_S))
+        except (StoreUnavailable, AttributeError):  # the latter: there is no connection yet
+            return False
+        return True
+
+
+def _connect(address: StoreAddress) -> MilvusClient:
+    _probe(address.uri)
+    return MilvusClient(
+        uri=address.uri,
+        token=address.token,
+        timeout=address.timeout_s,
+        grpc_options=GRPC_OPTIONS,
+    )
 
 
 def _guard(call: Callable[[], T]) -> T:

@@ -45,6 +45,14 @@ class MilvusLiteServer:
         """True while the server that we joined is still that process."""
         return self._process() is not None and self.uri.endswith(f":{self._known_port()}")
 
+    def revive(self) -> None:
+        """Start the server again where it ended, at the address that its users know."""
+        if self.is_running():
+            return
+        with self._starting():
+            if not self.is_running():
+                self._start(int(self.uri.rpartition(":")[2]))
+
     def close(self) -> None:
         """Leave the server; stop it where nobody else uses it."""
         if self._users.closed:
@@ -84,10 +92,11 @@ class MilvusLiteServer:
     def _known_port(self) -> int:
         return int(json.loads(self._state_file.read_text())["port"])
 
-    def _start(self) -> int:
+    def _start(self, port: int = 0) -> int:
+        """Start the server at a port, or at a free one; returns the port."""
         self._stop()  # a server that does not answer holds the data folder's lock
         library = _library_folder()
-        port = free_port()
+        port = port or free_port()
         log = (self.folder / "server.log").open("ab")
         with log:
             process = subprocess.Popen(

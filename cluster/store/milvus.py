@@ -1,6 +1,6 @@
 """Documents, pages and chunks in Milvus: embedded Milvus Lite or a server, behind one class."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -29,7 +29,6 @@ from cluster.store.client import (
     Client,
     Entity,
     StoreAddress,
-    retried,
     store_token,
 )
 from cluster.store.filters import to_expression, with_labels
@@ -38,7 +37,6 @@ from cluster.store.format import (
     collection_names,
     create_collection,
     find_collection,
-    names_in_milvus,
 )
 from cluster.store.fusion import Fusion, fuse
 from cluster.store.lite import MilvusLiteServer
@@ -53,15 +51,20 @@ PAGE_FIELDS = [*HIT_FIELDS, "width_px", "height_px"]
 
 
 @contextmanager
-def open_store(settings: Settings) -> Iterator["MilvusStore"]:
-    """The store of the settings; an embedded server is joined or started, and left at the end."""
+def open_store(settings: Settings, *, patience_s: float = 0) -> Iterator["MilvusStore"]:
+    """The store of the settings; an embedded server is joined or started, and left at the end.
+
+    `patience_s`: how long every call waits for a Milvus that is away.
+    """
     if not settings.is_embedded:
         token = store_token(settings)
-        yield MilvusStore(StoreAddress(settings.store, settings.collection, token))
+        address = StoreAddress(settings.store, settings.collection, token, patience_s=patience_s)
+        yield MilvusStore(address)
         return
     server = MilvusLiteServer(settings.data_dir / "milvus")
     try:
-        yield MilvusStore(StoreAddress(server.uri, settings.collection))
+        address = StoreAddress(server.uri, settings.collection, patience_s=patience_s)
+        yield MilvusStore(address, server.revive)
     finally:
         server.close()
 
@@ -84,43 +87,38 @@ class MilvusStore:
     Every method raises StoreUnavailable where Milvus does not answer.
     """
 
-    def __init__(self, address: StoreAddress) -> None:
-        """Connect. Raises StoreUnavailable."""
+    def __init__(self, address: StoreAddress, revive: Callable[[], None] = lambda: None) -> None:
+        """Connect; `revive` starts an embedded server again that ended. Raises StoreUnavailable."""
         self.address = address
         self.name = address.collection
-        self._client = Client(address)
+        self.client = Client(address, revive)
+        self.revive = revive
         self._cached: StoredCollection | None = None
 
     def open_collection(self, fingerprint: Fingerprint) -> None:
         """Create the collection for a fingerprint, or check that it is the one it holds.
 
-        One without pages is made again for another fingerprint.
-
         Raises FingerprintMismatch or FormatMismatch.
         """
-        stored = self.stored()
-        if stored and stored.fingerprint != fingerprint and not self.count_pages():
-            # Whatever was to fill it never did: an ingest whose model could not be loaded.
-            for name in names_in_milvus(self._client, self.name):
-                self._client.drop(name)
-            stored = None
-        if stored is None:
-            create_collection(self._client, self.name, fingerprint)
+        if self.stored() is None:
+            create_collection(self.client, self.name, fingerprint)
         self.check_fingerprint(fingerprint)  # another process may have created it first
 
     def check_fingerprint(self, wanted: Fingerprint) -> None:
         """Raise FingerprintMismatch where the collection is another model's."""
         stored = self.stored()
-        if stored is not None and stored.fingerprint != wanted:
-            raise FingerprintMismatch(
-                f"collection {self.name!r} holds vectors of {stored.fingerprint}; this command "
-                f"would use {wanted}: use the same model and options, or name another "
-                "collection with --collection"
-            )
+        if stored is None or stored.fingerprint == wanted:
+            return
+        empty = "" if self.count_pages() else "; it is empty: `quire collections drop` removes it"
+        raise FingerprintMismatch(
+            f"collection {self.name!r} is for vectors of {stored.fingerprint}; this command would "
+            f"use {wanted}: use the same model and options, or name another collection with "
+            f"--collection{empty}"
+        )
 
     def check_columns(self, columns: Iterable[str]) -> None:
         """Raise FormatMismatch where the collection cannot keep these columns of readings."""
-        stored = self._required()
+        stored = self.required()
         lacking = sorted(set(columns) - stored.fields)
         if lacking and not stored.can_grow:
             raise FormatMismatch(
@@ -142,7 +140,7 @@ class MilvusStore:
 
         Raises InvalidInput or FormatMismatch, as `fingerprint` does.
         """
-        stored = find_collection(self._client, self.name)
+        stored = find_collection(self.client, self.name)
         if stored and not stored.fields.issuperset(PAGE_FIELDS):
             raise FormatMismatch(
                 f"collection {self.name!r} was made by an older Quire and lacks fields of this "
@@ -154,9 +152,9 @@ class MilvusStore:
     def collections(self) -> dict[str, Fingerprint]:
         """Return every Quire collection of this store with its fingerprint."""
         fingerprints: dict[str, Fingerprint] = {}
-        for name in collection_names(self._client):
+        for name in collection_names(self.client):
             with suppress(InvalidInput, FormatMismatch):  # somebody else's, or a newer Quire's
-                stored = find_collection(self._client, name)
+                stored = find_collection(self.client, name)
                 if stored is not None:
                     fingerprints[name] = stored.fingerprint
         return fingerprints
@@ -167,19 +165,19 @@ class MilvusStore:
 
     def put_document(self, document: Document) -> None:
         """Write or overwrite a document's row."""
-        self._client.upsert(self._required().documents, [schema.document_entity(document)])
+        self.client.upsert(self.required().documents, [schema.document_entity(document)])
 
     def write_rows(self, rows: Iterable[Row]) -> None:
         """Write or overwrite page and chunk rows; tried again while Milvus is away."""
         entities = [schema.row_entity(row) for row in rows]
         for start in range(0, len(entities), WRITE_ROWS):
-            self._client.upsert(self._required().pages, entities[start : start + WRITE_ROWS])
+            self.client.upsert(self.required().pages, entities[start : start + WRITE_ROWS])
 
     def document(self, tenant: str, doc_id: str) -> Document | None:
         """Return a tenant's document; None where it is not there."""
         expression = f'doc_key in ["{document_key(tenant, doc_id)}"]'
-        stored = self._required()
-        entities = self._client.query(stored.documents, expression, schema.DOCUMENT_FIELDS)
+        stored = self.required()
+        entities = self.client.query(stored.documents, expression, schema.DOCUMENT_FIELDS)
         return schema.to_document(entities[0]) if entities else None
 
     def documents(
@@ -187,38 +185,35 @@ class MilvusStore:
         wanted: Filter = Filter(),
         *,
         source: str | None = None,
+        name: str | None = None,
         status: DocumentStatus | None = None,
     ) -> list[Document]:
-        """Documents that pass, newest first."""
+        """Documents that pass, newest first; `name` is a file's, without its folders."""
         stored = self.stored()
         if stored is None:
             return []
-        parts = [to_expression(wanted)]
+        parts = [to_expression(wanted), schema.IS_DOCUMENT]
         if source is not None:
             parts.append(with_labels([filter_label("source", source)]))
+        if name is not None:
+            parts.append(with_labels([filter_label("name", name)]))
         if status is not None:
             parts.append(with_labels([filter_label("status", status)]))
         expression = " and ".join(filter(None, parts))
-        entities = self._client.query_all(stored.documents, expression, schema.DOCUMENT_FIELDS)
+        entities = self.client.query_all(stored.documents, expression, schema.DOCUMENT_FIELDS)
         documents = [schema.to_document(entity) for entity in entities]
         return sorted(documents, key=lambda document: (-document.time_ms, document.source))
 
     def pages_present(self, document: Document) -> set[int]:
-        """Return the pages whose rows are in the index as this document would write them."""
-        fields = ("page", "tags", "metadata", "source")
-        row_facts = schema.row_facts(document)
-        return {
-            entity["page"]
-            for entity in self._page_rows(document, fields)
-            if (list(entity["tags"]), dict(entity["metadata"]), entity["source"]) == row_facts
-        }
+        """Return the pages of a document whose rows are in the index."""
+        return {entity["page"] for entity in self._page_rows(document, ("page",))}
 
     def readings(self, document: Document, columns: Sequence[str]) -> dict[int, Readings]:
         """Return the readings of a document's pages, of these columns; pages without are left out.
 
         A column that this collection cannot keep is one that was never read.
         """
-        stored = self._required()
+        stored = self.required()
         known = [name for name in columns if stored.can_grow or name in stored.fields]
         if not known:
             return {}
@@ -242,43 +237,50 @@ class MilvusStore:
         entities = self._rows(row_ids, ["text"])
         return [str(entities[row_id]["text"]) if row_id in entities else "" for row_id in row_ids]
 
+    def texts(self, document: Document, pages: Sequence[int]) -> dict[int, str]:
+        """Return the texts that are kept of a document's pages, by page."""
+        row_ids = {page_row_id(document.tenant, document.doc_id, page): page for page in pages}
+        entities = self._rows(row_ids, ["text"])
+        return {row_ids[row_id]: str(entity["text"]) for row_id, entity in entities.items()}
+
     def ping(self) -> None:
         """Raise StoreUnavailable unless the store answers."""
-        names = self._client.names()
+        names = self.client.names()
         if self._cached and self._cached.pages not in names:
             self._cached = None  # it was upgraded or dropped
 
     def close(self) -> None:
         """Drop the connection."""
-        self._client.close()
+        self.client.close()
 
     def count_pages(self, wanted: Filter = Filter()) -> int:
         """Count the pages in the index."""
         stored = self.stored()
         expression = " and ".join(filter(None, [to_expression(wanted), "chunk == 0"]))
-        return self._client.count(stored.pages, expression) if stored else 0
+        return self.client.count(stored.pages, expression) if stored else 0
 
     def count_documents(self, status: DocumentStatus) -> int:
         """Count the documents that have a status."""
         stored = self.stored()
         expression = with_labels([filter_label("status", status)])
-        return self._client.count(stored.documents, expression) if stored else 0
-
-    def forget(self, document: Document) -> int:
-        """Remove a document and its rows; returns how many page and chunk rows went."""
-        rows = self.forget_pages(document)
-        self._client.delete(self._required().documents, _rows_of(document))
-        return rows
+        return self.client.count(stored.documents, expression) if stored else 0
 
     def forget_pages(self, document: Document) -> int:
         """Remove a document's rows but not the document; returns how many went."""
-        return self._remove_rows(_rows_of(document))
+        return self._remove_rows(rows_of(document))
+
+    def is_elsewhere(self, document: Document) -> bool:
+        """True where another collection of this store holds the same document."""
+        names = [name for name in collection_names(self.client) if name != self.name]
+        for name in names:
+            with suppress(InvalidInput, FormatMismatch):  # somebody else's, or a newer Quire's
+                other = find_collection(self.client, name)
+                if other and self.client.count(other.documents, rows_of(document)):
+                    return True
+        return False
 
     def trim_pages(self, document: Document, kept: Mapping[int, int]) -> None:
-        """Remove the rows of each page beyond the first `kept[page]`; with 0 the page goes.
-
-        Tried again while Milvus is away.
-        """
+        """Remove the rows of each page beyond the first `kept[page]`; with 0 the page goes."""
         pages_by_kept: dict[int, list[int]] = {}
         for page, rows in kept.items():
             pages_by_kept.setdefault(int(rows), []).append(int(page))
@@ -286,7 +288,7 @@ class MilvusStore:
             f"(page in {pages} and chunk >= {rows})" for rows, pages in pages_by_kept.items()
         )
         if beyond:
-            retried(lambda: self._remove_rows(f"{_rows_of(document)} and ({beyond})"))
+            self._remove_rows(f"{rows_of(document)} and ({beyond})")
 
     def search(
         self,
@@ -310,17 +312,17 @@ class MilvusStore:
             raise InvalidInput(f"a search in mode {mode!r} needs text or an image that it can use")
         stored = self.stored()
         # Milvus Lite cannot weigh the terms of no text at all.
-        if stored is None or self._client.count(stored.pages, "") == 0:
+        if stored is None or self.client.count(stored.pages, "") == 0:
             return []
         expression = to_expression(wanted)
         depth = max(top_k, FUSED_DEPTH) if use_dense and use_text else top_k
         dense: dict[str, RankedRow] = {}
         matching: dict[str, RankedRow] = {}
         if use_dense:
-            dense = rank_pages(self._client, stored.pages, "vector", vector, expression, depth)
+            dense = rank_pages(self.client, stored.pages, "vector", vector, expression, depth)
         if use_text:
             terms = to_terms(text)
-            matching = rank_pages(self._client, stored.pages, "sparse", terms, expression, depth)
+            matching = rank_pages(self.client, stored.pages, "sparse", terms, expression, depth)
         order = list(dense or matching)
         fused: dict[str, float] = {}
         if use_dense and use_text:
@@ -335,7 +337,7 @@ class MilvusStore:
             if row_id in entities  # forgotten since
         ]
 
-    def _required(self) -> StoredCollection:
+    def required(self) -> StoredCollection:
         """Return the collection, which must be there. Raises StoreUnavailable."""
         stored = self._cached or self.stored()
         if stored is None:
@@ -351,27 +353,27 @@ class MilvusStore:
         quoted = ", ".join(f'"{row_id}"' for row_id in row_ids)
         if not quoted:
             return {}
-        entities = self._client.query(
-            self._required().pages, f"row_id in [{quoted}]", ["row_id", *fields]
+        entities = self.client.query(
+            self.required().pages, f"row_id in [{quoted}]", ["row_id", *fields]
         )
         return {entity["row_id"]: entity for entity in entities}
 
     def _page_rows(self, document: Document, fields: Sequence[str]) -> list[Entity]:
         """Return the page rows of a document, without those of its chunks."""
         stored = self._cached or self.stored()
-        expression = f"{_rows_of(document)} and chunk == 0"
-        return self._client.query_all(stored.pages, expression, fields) if stored else []
+        expression = f"{rows_of(document)} and chunk == 0"
+        return self.client.query_all(stored.pages, expression, fields) if stored else []
 
     def _remove_rows(self, expression: str) -> int:
         """Remove page and chunk rows; returns how many. Where there are none it costs a count."""
         stored = self._cached or self.stored()
-        rows = self._client.count(stored.pages, expression) if stored else 0
+        rows = self.client.count(stored.pages, expression) if stored else 0
         if stored and rows:
-            self._client.delete(stored.pages, expression)
+            self.client.delete(stored.pages, expression)
         return rows
 
 
-def _rows_of(document: Document) -> str:
+def rows_of(document: Document) -> str:
     """Return the expression for a document and its rows."""
     return f'doc_key in ["{document_key(document.tenant, document.doc_id)}"]'
 

@@ -7,9 +7,17 @@ from typing import Any
 
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
-from cluster.core import Document, Page, Readings, Row, Scalar
+from cluster.core import DOC_ID_CHARS, Document, Page, Readings, Row, Scalar
 from cluster.errors import InvalidInput
-from cluster.ids import LABEL_CHARS, checked_doc_id, document_key, filter_label, page_row_id
+from cluster.ids import (
+    LABEL_CHARS,
+    checked_doc_id,
+    document_key,
+    filter_label,
+    is_mark,
+    page_row_id,
+)
+from cluster.sources import source_name
 from cluster.store.filters import UNKNOWN_CER, labels_of
 from cluster.text.terms import cut_utf8, to_terms
 
@@ -22,6 +30,9 @@ MAX_LABELS = 256
 METADATA_BYTES = 32_768
 MAX_NUMBER = 2**63 - 1
 EXPECTED_CER = "expected_cer"  # a reading with a field of its own, UNKNOWN_CER where there is none
+# A row of the documents collection that is no document: that a tenant was forgotten (deletion.py).
+TENANT_MARK_ID = "0" * DOC_ID_CHARS
+IS_DOCUMENT = f'doc_id != "{TENANT_MARK_ID}"'
 # Milvus asks for a vector in every collection; documents have none of their own.
 NO_VECTOR = [0.0, 1.0]
 DOCUMENT_FIELDS = (
@@ -37,6 +48,7 @@ DOCUMENT_FIELDS = (
     "metadata",
     "fingerprint",
     "time_ms",
+    "labels",
 )
 _METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
@@ -116,11 +128,15 @@ def _add_document_fields(schema: Any) -> None:
     schema.add_field("time_ms", DataType.INT64)
 
 
+def is_cut(text: str) -> bool:
+    """True where the text of a row may be only the beginning of a page's."""
+    return len(text.encode()) > VARCHAR_BYTES - 4  # the longest character in UTF-8
+
+
 def document_entity(document: Document) -> dict[str, Any]:
     """Return the row of a document."""
-    status = filter_label("status", document.status)
     return {
-        **_shared_entity(document, extra_labels=[status]),
+        **_shared_entity(document, extra_labels=[*_own_labels(document), *document.marks]),
         "sha256": document.sha256,
         "pages": document.pages,
         "status": document.status,
@@ -152,9 +168,16 @@ def row_entity(row: Row) -> dict[str, Any]:
 def to_document(entity: dict[str, Any]) -> Document:
     """Return a document from its row."""
     fields = {name: entity[name] for name in DOCUMENT_FIELDS}
+    marks = tuple(label for label in fields.pop("labels") if is_mark(label))
     return Document(
-        **fields | {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"])}
+        **fields
+        | {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"]), "marks": marks}
     )
+
+
+def row_facts(document: Document) -> dict[str, Any]:
+    """Return the fields of a page or chunk row that say whose it is, as a document has them."""
+    return _shared_entity(document, extra_labels=[])
 
 
 def to_page(entity: dict[str, Any]) -> Page:
@@ -179,11 +202,6 @@ def readings_of(entity: dict[str, Any], columns: Iterable[str]) -> Readings:
     if readings.get(EXPECTED_CER, 0.0) < 0:
         del readings[EXPECTED_CER]
     return readings
-
-
-def row_facts(document: Document) -> tuple[list[str], dict[str, Scalar], str]:
-    """Tags, metadata and source as a document's rows carry them."""
-    return list(document.tags), dict(document.metadata), cut_utf8(document.source, PATH_BYTES)
 
 
 def check_document_fields(tenant: str, tags: tuple[str, ...], metadata: dict[str, Scalar]) -> None:
@@ -214,7 +232,6 @@ def _bytes(text: str) -> int:
 
 
 def _shared_entity(document: Document, extra_labels: list[str]) -> dict[str, Any]:
-    labels = labels_of(document.tenant, document.tags, document.metadata, document.source)
     return {
         "doc_key": document_key(document.tenant, document.doc_id),
         "doc_id": document.doc_id,
@@ -222,7 +239,17 @@ def _shared_entity(document: Document, extra_labels: list[str]) -> dict[str, Any
         "source": cut_utf8(document.source, PATH_BYTES),
         "tenant": document.tenant,
         "tags": list(document.tags),
-        "labels": labels + extra_labels,
+        "labels": _labels_of(document) + extra_labels,
         "metadata": document.metadata,
         "time_ms": document.time_ms,
     }
+
+
+def _labels_of(document: Document) -> list[str]:
+    return labels_of(document.tenant, document.tags, document.metadata, document.source)
+
+
+def _own_labels(document: Document) -> list[str]:
+    """Return the labels of a document that its rows do not carry."""
+    name = filter_label("name", source_name(document.source))
+    return [filter_label("status", document.status), name]

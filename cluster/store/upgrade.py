@@ -18,8 +18,6 @@ from cluster.store.format import (
     pages_name,
 )
 
-COPY_ROWS = 256  # at a time: a row of the 8B has 20 KB, and a message 64 MB
-COMPUTED = {"sparse"}  # by Milvus, from the terms
 # What rows of older formats may lack.
 DEFAULTS: Entity = {schema.EXPECTED_CER: UNKNOWN_CER}
 
@@ -84,11 +82,8 @@ def _copy(
     client: Client, source: str, target: str, progress: Callable[[int], None] = lambda done: None
 ) -> None:
     """Copy every row with its vectors; `progress` gets the rows done."""
-    if not client.count(source, ""):  # Milvus Lite cannot read the vectors of no row
-        return
-    fields = {field["name"] for field in client.describe(source)["fields"]} - COMPUTED
     done = 0
-    for entities in client.iterate(source, "", sorted(fields), COPY_ROWS):
+    for entities in client.whole_rows(source, ""):
         client.upsert(target, [{**DEFAULTS, **entity} for entity in entities])
         done += len(entities)
         progress(done)

@@ -67,7 +67,7 @@ def _own_searches(settings: Settings) -> list[DemoSearch]:
         document = documents[0]
         page = 1 + document.pages // 2
         stored_page = store.page(document.tenant, document.doc_id, page)
-    jpeg = PageFiles(settings.page_images_url).get(document.tenant, document.doc_id, page)
+    jpeg = PageFiles.from_settings(settings).get(document.tenant, document.doc_id, page)
     image = decode_image(jpeg, max_pixels=settings.max_image_pixels)
     name = f"{Path(document.source).name}, page {page}"
     words = " ".join(stored_page.text.split()[:QUERY_WORDS]) if stored_page else ""

@@ -1,4 +1,8 @@
-"""The first stage of an ingest: sources → shards of pages that are not in the index yet."""
+"""The first stage of an ingest: sources → shards of pages that are not in the index yet.
+
+What is only known differently (tags, metadata, where a file lies) is changed in the rows at once:
+no page of it is rendered or embedded again.
+"""
 
 import hashlib
 import os
@@ -11,14 +15,20 @@ from typing import Literal
 
 from cluster.core import Document, Filter
 from cluster.errors import UnreadableDocument
-from cluster.ids import doc_id_of, sha256_of
+from cluster.ids import doc_id_of, find_mark, mark, sha256_of
 from cluster.pages.files import PageFiles
 from cluster.sources import local_copy, source_name, stamp_of, without_folders
+from cluster.store.deletion import end_deletion, tenant_mark
+from cluster.store.facts import rewrite_document
 from cluster.store.milvus import MilvusStore
 from jobs.ingest.context import IngestContext
 from jobs.ingest.readings import READINGS, columns_of
 from jobs.ingest.rows import Batch, Outcome, Shard, to_texts
+from jobs.ingest.todo import TaskFinder, Tasks, chunk_recipe
+from jobs.ingest.watch import Watched
 from jobs.rendering.client import Renderer, RenderLimits
+
+DELETED = "it was deleted meanwhile: ingest it as a new one, if that is wanted"
 
 
 class CheckDocuments:
@@ -27,46 +37,69 @@ class CheckDocuments:
     def __init__(self, context: IngestContext) -> None:
         self.context = context
         self.store = MilvusStore(context.address)
-        self.files = PageFiles(context.settings.page_images_url)
+        self.files = PageFiles.from_settings(context.settings)
+        self.finder = TaskFinder(context, self.store, self.files)
         self.renderer = Renderer(RenderLimits.from_settings(context.settings))
-        self._seen: dict[str, str] = {}  # source by doc_id, of what this worker has checked
+        self.watched = Watched(context.watch, "checking")
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for source in batch["source"]:
-            yield {"row": to_texts(self._check(str(source)))}
+            with self.watched.working([str(source)]):
+                rows = list(self._check(str(source)))
+            yield {"row": to_texts(rows)}
 
     def _check(self, source: str) -> Iterator[Shard | Outcome]:
         # Known by its name until its bytes are read.
-        document = self._document(source, hashlib.sha256(os.fsencode(source)).hexdigest())
+        document = self._document(source, hashlib.sha256(os.fsencode(source)).hexdigest(), "")
         stored: Document | None = None
-        if self.context.reindex and not self._is_indexed(source):
-            deleted = replace(document, status="skipped")
-            message = "it was deleted before it could be indexed again: ingest it as a new one"
-            yield Outcome(deleted, "deleted", message)
+        if self.context.is_job and self.context.reindex and not self._is_indexed(source):
+            yield _deleted(document)
             return
         try:
             stamp = stamp_of(source)  # before the bytes: a change in between must show
             with local_copy(source, self.context.settings.max_document_bytes) as path:
                 if self._can_hash(path):
-                    document = self._document(source, sha256_of(path))
-                    stored = self.store.document(document.tenant, document.doc_id)
-                    if (outcome := self._unchanged(document, stored)) is not None:
+                    document = self._document(source, sha256_of(path), stamp)
+                    stored = self._stored(document)
+                    if (outcome := self._twin(document)) is not None:
                         yield outcome
                         return
+                tasks = self.finder.tasks(stored) if stored and stored.pages else None
+                if stored is not None and tasks == {} and _is_whole(stored):
+                    yield self._unchanged(document, stored)
+                    return
                 info = self.renderer.check(path)
         except UnreadableDocument as error:
-            yield self._refuse(document, error)
+            yield self._refuse(document, stored, error)
         except OSError as error:
+            if self.context.is_job and isinstance(error, FileNotFoundError):
+                yield _deleted(document)  # an upload, and only a deletion removes it
+                return
             message = f"it cannot be read ({cause_of(error)}): check that it is there"
-            yield self._refuse(document, UnreadableDocument("unreadable", message))
+            yield self._refuse(document, stored, UnreadableDocument("unreadable", message))
         else:
             document = replace(document, title=info.title, pages=info.pages)
-            yield from self._split(document, stamp, is_new=stored is None)
+            if tasks is None:
+                tasks = {"page": list(range(1, info.pages + 1))}
+            yield from self._split(document, stored, tasks, stamp)
 
     def _is_indexed(self, source: str) -> bool:
         return bool(self.store.documents(Filter(tenant=self.context.tenant), source=source))
 
-    def _document(self, source: str, sha256: str) -> Document:
+    def _stored(self, document: Document) -> Document | None:
+        """Return what the index has of these bytes; None where nothing, or it is being deleted."""
+        stored = self.store.document(document.tenant, document.doc_id)
+        return None if stored is None or stored.status == "deleting" else stored
+
+    def _twin(self, document: Document) -> Outcome | None:
+        """Return the outcome of a file whose bytes another one of this ingest has, too."""
+        claimed = self.watched.claim(document.doc_id, document.source)
+        if claimed == document.source:
+            return None
+        return Outcome(document, message=f"the same bytes as {source_name(claimed)}")
+
+    def _document(self, source: str, sha256: str, stamp: str) -> Document:
+        """Return the document as this ingest would write it."""
         return Document(
             doc_id=doc_id_of(sha256),
             sha256=sha256,
@@ -74,8 +107,13 @@ class CheckDocuments:
             tenant=self.context.tenant,
             tags=self.context.tags,
             metadata=self.context.metadata,
-            fingerprint=self.context.fingerprint,
+            fingerprint=str(self.context.fingerprint),
             time_ms=int(time.time() * 1000),
+            marks=(
+                mark("ingest", self.context.ingest_id),
+                mark("stamp", stamp),
+                mark("chunks", chunk_recipe(self.context.settings)),
+            ),
         )
 
     def _can_hash(self, path: str) -> bool:
@@ -84,48 +122,81 @@ class CheckDocuments:
         limit = self.context.settings.max_document_bytes
         return stat.S_ISREG(status.st_mode) and status.st_size <= limit
 
-    def _unchanged(self, document: Document, stored: Document | None) -> Outcome | None:
-        """The outcome of a document that is in the index as it is; None where there is work."""
-        twin = self._seen.setdefault(document.doc_id, document.source)
-        if twin != document.source:
-            return Outcome(document, message=f"the same bytes as {source_name(twin)}")
-        if self.context.reindex or stored is None or stored.status != "indexed" or stored.error:
-            return None
-        if (stored.tags, stored.metadata) != (document.tags, document.metadata):
-            return None
-        if stored.source != document.source and not _still_holds(stored):
-            return None  # it moved, and every row names its source
-        if self.context.readings and len(self._done(stored)) < stored.pages:
-            return None  # it was indexed without what is wanted now
-        is_twin = stored.source != document.source
-        message = f"the same bytes as {source_name(stored.source)}" if is_twin else ""
-        return Outcome(replace(document, pages=stored.pages), message=message)
+    def _unchanged(self, document: Document, stored: Document) -> Outcome:
+        """Return the outcome of a document of which no page is to be done."""
+        merged = replace(self._merged(document, stored), status="indexed", pages=stored.pages)
+        updated = _facts(merged) != _facts(stored)
+        if updated:
+            rewrite_document(self.store, merged)
+        is_twin = merged.source != document.source
+        message = f"the same bytes as {source_name(merged.source)}" if is_twin else ""
+        return Outcome(replace(document, pages=stored.pages), message=message, updated=updated)
 
-    def _refuse(self, document: Document, error: UnreadableDocument) -> Outcome:
+    def _merged(self, document: Document, stored: Document) -> Document:
+        """Return a document with what is known of it, as far as this ingest says nothing else.
+
+        Of two files with the same bytes, the first stays the source while it has them.
+        """
+        stays = stored.source == document.source or self._still_holds(stored)
+        return replace(
+            document,
+            title=stored.title,
+            tags=document.tags or stored.tags,
+            metadata=document.metadata or stored.metadata,
+            source=stored.source if stays else document.source,
+        )
+
+    def _still_holds(self, stored: Document) -> bool:
+        """True while the file that a document was ingested from has the same bytes."""
+        try:
+            if find_mark(stored.marks, "stamp") == mark("stamp", stamp_of(stored.source)):
+                return True
+            return "://" not in stored.source and sha256_of(stored.source) == stored.sha256
+        except OSError:
+            return False
+
+    def _refuse(
+        self, document: Document, stored: Document | None, error: UnreadableDocument
+    ) -> Outcome:
         status: Literal["skipped", "failed"] = "skipped" if error.skipped else "failed"
         message = without_folders(str(error), document.source)
         refused = replace(document, status=status, error=f"{error.reason}: {message}")
-        self.store.put_document(refused)
-        return Outcome(refused, error.reason, message)
+        if stored is not None and stored.pages:  # what there is of it can be found as before
+            return Outcome(refused, error.reason, f"{message}; what is indexed of it stays")
+        return self._put(refused) or Outcome(refused, error.reason, message)
 
-    def _split(self, document: Document, stamp: str, *, is_new: bool) -> Iterator[Shard]:
-        present = set() if self.context.reindex else self._done(document)
-        readings = {} if is_new else self.store.readings(document, columns_of(READINGS))
-        self.store.put_document(document)
-        missing = [page for page in range(1, document.pages + 1) if page not in present]
+    def _split(
+        self, document: Document, stored: Document | None, tasks: Tasks, stamp: str
+    ) -> Iterator[Shard | Outcome]:
+        """Write the document down as being indexed; yields its shards."""
+        source, began = document.source, document
+        if stored is not None and stored.pages:
+            document = self._merged(document, stored)
+            if _facts(document) != _facts(stored):
+                rewrite_document(self.store, document)
+            # Until its end the chunks that it has count: a resumed ingest must see their recipe.
+            began = replace(document, marks=_with_chunks_of(stored, document))
+        readings = self.store.readings(document, columns_of(READINGS)) if stored else {}
+        if (outcome := self._put(began)) is not None:
+            yield outcome
+            return
+        todo = sum(map(len, tasks.values()))
         size = self.context.settings.shard_pages
-        # Where no page is missing but the document was never finished, one empty shard ends it.
-        for start in range(0, max(1, len(missing)), size):
-            pages = tuple(missing[start : start + size])
-            known = {page: readings[page] for page in pages if page in readings}
-            yield Shard(document, pages, len(missing), stamp, is_new, known)
+        if not todo:  # all is there, but it was never finished: one empty shard ends it
+            yield Shard(document, source, "page", (), 0, stamp, is_new=False)
+        for task, pages in tasks.items():
+            for start in range(0, len(pages), size):
+                part = tuple(pages[start : start + size])
+                known = {page: readings[page] for page in part if page in readings}
+                yield Shard(document, source, task, part, todo, stamp, stored is None, known)
 
-    def _done(self, document: Document) -> set[int]:
-        """Return the pages that are in the index with everything that this ingest would write."""
-        present = self.store.pages_present(document)
-        for reading in self.context.readings:
-            present &= reading.done(document, self.store, self.files)
-        return present
+    def _put(self, document: Document) -> Outcome | None:
+        """Write a document's row; returns an outcome where its tenant was forgotten meanwhile."""
+        self.store.put_document(document)
+        if tenant_mark(self.store, document.tenant) == self.context.tenant_mark:
+            return None
+        end_deletion(self.store, document)
+        return _deleted(document)
 
 
 def cause_of(error: OSError) -> str:
@@ -133,12 +204,20 @@ def cause_of(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _still_holds(stored: Document) -> bool:
-    """True while the file that a document was ingested from has the same bytes.
+def _deleted(document: Document) -> Outcome:
+    return Outcome(replace(document, status="skipped"), "deleted", DELETED)
 
-    Always False for a URL, which is not fetched again.
-    """
-    try:
-        return "://" not in stored.source and sha256_of(stored.source) == stored.sha256
-    except OSError:
-        return False
+
+def _is_whole(stored: Document) -> bool:
+    return stored.status == "indexed" and not stored.error
+
+
+def _facts(document: Document) -> tuple[object, ...]:
+    return document.tags, document.metadata, document.source, document.title
+
+
+def _with_chunks_of(stored: Document, document: Document) -> tuple[str, ...]:
+    """Return the marks of a document, but that of the chunks as it is stored."""
+    recipe = find_mark(document.marks, "chunks")
+    kept = [each for each in document.marks if each != recipe]
+    return tuple(filter(None, [*kept, find_mark(stored.marks, "chunks")]))

@@ -1,5 +1,6 @@
 """`quire ingest`."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -65,8 +66,8 @@ def ingest(
     )
     report = run_ingest(settings, request)
     if json_:
-        print(report.to_json())
+        report.write_json(sys.stdout)
     else:
         print_report(report)
-    if any(document.state == "failed" for document in report.documents):
+    if report.states["failed"]:
         raise typer.Exit(1)

@@ -1,8 +1,9 @@
 """What every stage of one ingest has to know."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from cluster.core import Scalar
+from cluster.core import Fingerprint, Scalar
 from cluster.settings import Settings
 from cluster.store.client import StoreAddress
 from jobs.ingest.readings import Reading
@@ -14,14 +15,16 @@ from models.options import EmbedderOptions
 class IngestContext:
     """The same for all workers of an ingest.
 
-    `reindex`: do unchanged documents again, and skip a source whose document was deleted meanwhile.
+    `reindex`: do again what is done. `is_job`: of the service, whose files only a deletion removes.
     `threads`: of torch in one embedding worker. `readings`: what is read of pages beside vectors.
+    `tenant_mark`: as it was when the ingest began (cluster.store.deletion). `watch`: the actor that
+    knows of all workers (jobs.ingest.watch).
     """
 
     settings: Settings
+    ingest_id: str
     address: StoreAddress
-    fingerprint: str
-    dimension: int
+    fingerprint: Fingerprint
     options: EmbedderOptions
     target: RenderTarget
     page_chars: int
@@ -29,5 +32,8 @@ class IngestContext:
     tags: tuple[str, ...]
     metadata: dict[str, Scalar]
     reindex: bool
+    is_job: bool
     threads: int
     readings: tuple[Reading, ...]
+    tenant_mark: str
+    watch: Any

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cluster.errors import InvalidInput, NotFound, QuireError
+from cluster.ids import document_key
 from cluster.text.chunks import chunk_text
 from jobs.ingest.context import IngestContext
 from jobs.ingest.readings import PageInput, Reading, ReadingModels
-from jobs.ingest.rows import Batch, IngestRow, PageWork, from_texts, to_texts
+from jobs.ingest.rows import Batch, PageWork, from_texts, to_texts
+from jobs.ingest.watch import MAX_TRIES, Watched
 
 if TYPE_CHECKING:
     from models.inputs import MultimodalInput
+    from models.qwen3_vl.embedder import Qwen3VLEmbedder
+
+FEW_CHUNKS = 16  # pages with fewer are not counted against the limit of their document
+PageBytes = tuple[PageWork, bytes, bytes]  # a page, its pixels, its scan
 
 
 class EmbedPages:
@@ -29,49 +35,100 @@ class EmbedPages:
         use_threads(context.threads)
         limit_gpu_memory(context.settings.gpu_memory_fraction)  # of all models in this process
         self.context = context
+        self.watched = Watched(context.watch, "embedding")
         self._models = ReadingModels(context.settings)
         self._embedder: Qwen3VLEmbedder | QuireError
         try:
-            self._embedder = Qwen3VLEmbedder(context.options)
-            for reading in context.readings:
-                reading.load(self._models)
+            with self.watched.starting():
+                self._embedder = Qwen3VLEmbedder(context.options)
+                for reading in context.readings:
+                    reading.load(self._models)
         except QuireError as error:
             # Ray turns what a constructor raises into "actor died": the first call raises it.
             self._embedder = error
 
     def __call__(self, batch: Batch) -> Batch:
-        if isinstance(self._embedder, QuireError):
-            raise self._embedder
-        budgets = [self._embedder.budget, *self._models.budgets]
-        started, began = time.perf_counter(), time.time()
+        self._loaded()
         rows = from_texts(batch["row"])
-        rendered = [
+        works = [
             (row, pixels, scan)
             for row, pixels, scan in zip(rows, batch["pixels"], batch["scan"], strict=True)
-            if isinstance(row, PageWork) and pixels
+            if isinstance(row, PageWork) and (pixels or row.task == "chunks") and not row.reason
         ]
-        self._read([(page, scan) for page, _, scan in rendered])
-        pages = [(page, pixels) for page, pixels, _ in rendered if not page.reason]
-        vectors = self._embedder.embed([item for page in pages for item in self._inputs(*page)])
-        seconds = (time.perf_counter() - started) / max(1, len(rows))
+        vectors = self._embed_safely(works)
+        return {
+            "row": to_texts(rows),
+            "vectors": [
+                vectors[row.name] if isinstance(row, PageWork) and row.chunks is not None else b""
+                for row in rows
+            ],
+        }
+
+    def _loaded(self) -> "Qwen3VLEmbedder":
+        """Return the embedder. Raises what kept it from being loaded."""
+        if isinstance(self._embedder, QuireError):
+            raise self._embedder
+        return self._embedder
+
+    def _embed_safely(self, works: list[PageBytes]) -> dict[str, bytes]:
+        """Embed pages, alone where one of them has taken a worker along; vectors by page's name."""
+        names = [page.name for page, _, _ in works]
+        tries = self.watched.tries(names)
+        if not any(tries):
+            with self.watched.working(names):
+                return self._embed(works)
+        vectors: dict[str, bytes] = {}
+        for (page, pixels, scan), before in zip(works, tries, strict=True):
+            if before >= MAX_TRIES:
+                page.fail("worker_ended", f"it ended or blocked {before} embedding workers")
+                continue
+            with self.watched.working([page.name]):
+                vectors |= self._embed([(page, pixels, scan)])
+        return vectors
+
+    def _embed(self, works: list[PageBytes]) -> dict[str, bytes]:
+        """Read pages and embed them; what fails of a page is in its reason."""
+        embedder = self._loaded()
+        budgets = [embedder.budget, *self._models.budgets]
+        started, began = time.perf_counter(), time.time()
+        self._read([(page, scan) for page, pixels, scan in works if pixels])
+        pages = [(page, pixels) for page, pixels, _ in works if not page.reason]
+        for page, _ in pages:
+            self._cut_chunks(page)
+        pages = [(page, pixels) for page, pixels in pages if not page.reason]
+        vectors = embedder.embed([item for page in pages for item in self._inputs(*page)])
+        seconds = (time.perf_counter() - started) / max(1, len(works))
         halved = {budget.model: budget.tokens for budget in budgets if budget.halved}
         for page, _ in pages:
             page.seconds["embed"] = seconds
             page.embed_began = began
             page.halved_tokens = halved
-        return {"row": to_texts(rows), "vectors": list(_split(rows, vectors))}
+        return _split([page for page, _ in pages], vectors)
+
+    def _cut_chunks(self, page: PageWork) -> None:
+        """Cut the page's text; a document that is text without end is stopped here."""
+        settings = self.context.settings
+        chunks = chunk_text(page.text, chars=settings.chunk_chars, overlap=settings.chunk_overlap)
+        page.chunks = chunks[: settings.max_page_chunks]
+        if len(chunks) <= settings.max_page_chunks and len(page.chunks) < FEW_CHUNKS:
+            return
+        key = document_key(page.document.tenant, page.document.doc_id)
+        if self.watched.add_chunks(key, len(page.chunks)) > settings.max_document_chunks:
+            page.chunks = None
+            page.fail(
+                "too_much_text",
+                f"its document has over {settings.max_document_chunks:,} chunks of text: raise "
+                "max_document_chunks, or split it",
+            )
 
     def _inputs(self, page: PageWork, pixels: bytes) -> "Iterator[MultimodalInput]":
-        """Yield the page's image with its text, then each chunk of the text."""
+        """Yield the page's image with its text, where it is to be embedded, then its chunks."""
         from models.inputs import MultimodalInput
 
-        image = np.frombuffer(pixels, np.uint8).reshape(page.shape)
-        settings = self.context.settings
-        page.chunks = chunk_text(
-            page.text, chars=settings.chunk_chars, overlap=settings.chunk_overlap
-        )
-        yield MultimodalInput(text=page.text[: self.context.page_chars], images=(image,))
-        yield from (MultimodalInput(text=chunk) for chunk in page.chunks)
+        if page.task == "page":
+            image = np.frombuffer(pixels, np.uint8).reshape(page.shape)
+            yield MultimodalInput(text=page.text[: self.context.page_chars], images=(image,))
+        yield from (MultimodalInput(text=chunk) for chunk in page.chunks or ())
 
     def _read(self, pages: Sequence[tuple[PageWork, bytes]]) -> None:
         """Read pages before their rows are written: every page in the index has its readings."""
@@ -99,11 +156,11 @@ class EmbedPages:
             page.fail("unreadable", str(error))
 
 
-def _split(rows: Sequence[IngestRow], vectors: np.ndarray) -> Iterator[bytes]:
-    """The vectors of each row as bytes, float32[1 + chunks, dimension]; none for other rows."""
-    taken = 0
-    for row in rows:
-        chunks = row.chunks if isinstance(row, PageWork) else None
-        count = 0 if chunks is None else 1 + len(chunks)
-        yield vectors[taken : taken + count].tobytes()
+def _split(pages: Sequence[PageWork], vectors: np.ndarray) -> dict[str, bytes]:
+    """Return the vectors of each page by its name: float32[rows that it gets, dimension]."""
+    parts, taken = {}, 0
+    for page in pages:
+        count = len(page.chunks or ()) + (page.task == "page")
+        parts[page.name] = vectors[taken : taken + count].tobytes()
         taken += count
+    return parts

@@ -1,45 +1,84 @@
 """The end of a document's ingest: its final status is stored, what it replaces is forgotten."""
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from cluster.core import Document, Filter
-from cluster.pages.files import PageFiles
+from cluster.ids import document_key
 from cluster.settings import Settings
+from cluster.store.deletion import Owner, end_deletion, owners
 from cluster.store.milvus import MilvusStore
-from jobs.forget import forget_document
+from jobs.forget import Forgetter
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a document ended. `owner` is not "ours" where it was deleted or taken over meanwhile."""
+
+    document: Document
+    owner: Owner = "ours"
+    replaced: tuple[str, ...] = ()
 
 
 class DocumentFinisher:
-    """Writes a document's final status."""
+    """Writes documents' final status; `replaces` are ids that the ingest was asked to replace."""
 
-    def __init__(self, settings: Settings, store: MilvusStore) -> None:
+    def __init__(self, settings: Settings, store: MilvusStore, replaces: Iterable[str]) -> None:
         self._store = store
-        self._files = PageFiles(settings.page_images_url)
+        self._forgetter = Forgetter(settings, store)
+        self._replaces = set(replaces)
+        self._share = settings.replace_share
 
-    def finish(self, document: Document, pages: int) -> list[str]:
+    def finish(self, document: Document, *, pages: int, sound: int) -> Finish:
         """Store a document of which `pages` pages must be in the index; forget what it replaces.
 
-        Returns the ids of the documents that were forgotten.
+        It is indexed where any page of it can be found. `sound`: its pages that are not damaged in
+        themselves; with too few of them in the index the older version stays.
         """
-        if document.status != "indexed":
+        owner = owners(self._store, [document])[document_key(document.tenant, document.doc_id)]
+        if owner == "another":
+            return Finish(document, owner)
+        if owner == "ours":
             self._store.put_document(document)
-            return []
-        wanted = Filter(tenant=document.tenant, doc_ids=(document.doc_id,))
-        present = self._store.count_pages(wanted)
-        if present < pages:  # forgotten meanwhile, or lost by the server
-            gone = f"{pages - present} pages are gone again: ingest it again"
-            document = replace(document, error=f"{document.error}; {gone}".strip("; "))
-        # First what it replaces: killed in between, this one is still `indexing`, and the next
-        # ingest finishes it.
-        replaced = self.forget_replaced(document)
-        self._store.put_document(document)
-        return replaced
+            present = self._count(document)  # after its row: a deletion in between took them all
+        if owner == "gone" or (pages and not present):
+            end_deletion(self._store, document)
+            self._forgetter.forget_unwritten(document)
+            return Finish(document, "gone")
+        return self._settle(document, present, pages, sound)
+
+    def _settle(self, document: Document, present: int, pages: int, sound: int) -> Finish:
+        """Store the final status of a document, of which `present` pages are in the index."""
+        final = replace(document, status="indexed" if present else "failed")
+        if present < pages:  # lost by the server, or a page was removed
+            final = _with_error(final, f"{pages - present} pages are gone again: ingest it again")
+        is_enough = present > 0 and present >= self._share * sound
+        if present and not is_enough and self._older(document):
+            final = _with_error(final, "the version before it stays until more of it came in")
+        if final != document:
+            self._store.put_document(final)
+        return Finish(final, replaced=tuple(self.forget_replaced(final)) if is_enough else ())
 
     def forget_replaced(self, document: Document) -> list[str]:
-        """Forget older documents of the same source; returns their ids."""
-        same_source = self._store.documents(Filter(tenant=document.tenant), source=document.source)
-        return [
-            forget_document(self._store, self._files, older).doc_id
-            for older in same_source
-            if older.doc_id != document.doc_id and older.time_ms <= document.time_ms
+        """Forget older documents of the same source, and those asked for; returns their ids."""
+        return [self._forgetter.forget(each).doc_id for each in self._older(document)]
+
+    def _older(self, document: Document) -> list[Document]:
+        tenant = Filter(tenant=document.tenant)
+        older = [
+            each
+            for each in self._store.documents(tenant, source=document.source)
+            if each.time_ms <= document.time_ms
         ]
+        if self._replaces:
+            asked = Filter(tenant=document.tenant, doc_ids=tuple(self._replaces))
+            older += self._store.documents(asked)
+        return [each for each in older if each.doc_id != document.doc_id]
+
+    def _count(self, document: Document) -> int:
+        wanted = Filter(tenant=document.tenant, doc_ids=(document.doc_id,))
+        return self._store.count_pages(wanted)
+
+
+def _with_error(document: Document, message: str) -> Document:
+    return replace(document, error=f"{document.error}; {message}".removeprefix("; "))

@@ -44,7 +44,7 @@ class ReadingModels:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.files = PageFiles(settings.page_images_url)
+        self.files = PageFiles.from_settings(settings)
 
     @cached_property
     def late_interaction(self) -> "ColPaliModel":

@@ -6,15 +6,18 @@ reason, and the stages behind let it pass untouched.
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
 from cluster.errors import UnreadableDocument
 from cluster.pages.files import WORDS, PageFiles
 from cluster.sources import local_copy, stamp_of, without_folders
+from cluster.store.milvus import MilvusStore
+from cluster.store.schema import is_cut
 from jobs.ingest.check import cause_of
 from jobs.ingest.context import IngestContext
 from jobs.ingest.rows import Batch, PageWork, Shard, from_texts, to_batch
+from jobs.ingest.watch import MAX_TRIES, Watched
 from jobs.rendering.client import Renderer, RenderLimits
 
 
@@ -24,7 +27,9 @@ class RenderPages:
     def __init__(self, context: IngestContext) -> None:
         self.context = context
         self.renderer = Renderer(RenderLimits.from_settings(context.settings))
-        self.files = PageFiles(context.settings.page_images_url)
+        self.files = PageFiles.from_settings(context.settings)
+        self.store = MilvusStore(context.address)
+        self.watched = Watched(context.watch, "rendering")
         self._copies = ExitStack()
         self._copied = ("", "")  # source and stamp of the document that `_path` is a copy of
         self._path = ""
@@ -32,24 +37,48 @@ class RenderPages:
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for row in from_texts(batch["row"]):
             if isinstance(row, Shard) and row.pages:
-                yield from self._render_shard(row)
+                yield from self._do_shard(row)
             else:
                 yield to_batch(row)
 
-    def _render_shard(self, shard: Shard) -> Iterator[Batch]:
-        self.renderer.start_shard()
+    def _do_shard(self, shard: Shard) -> Iterator[Batch]:
         works = [
             PageWork(
                 shard.document,
+                shard.source,
                 page,
+                shard.task,
                 shard.todo,
                 shard.is_new,
                 readings=shard.readings.get(page, {}),
             )
             for page in shard.pages
         ]
+        if shard.task == "chunks":
+            works = yield from self._take_texts(works)
+        if works:
+            yield from self._render_shard(shard, works)
+
+    def _take_texts(self, works: list[PageWork]) -> Generator[Batch, None, list[PageWork]]:
+        """Yield pages with the text that is kept; returns those of which only a part is."""
+        document = works[0].document
+        texts = self.store.texts(document, [work.page for work in works])
+        cut = []
+        for work in works:
+            text = texts.get(work.page)
+            if text is None or is_cut(text):
+                work.task = "page"
+                cut.append(work)
+            else:
+                work.text = text
+                yield to_batch(work)
+        return cut
+
+    def _render_shard(self, shard: Shard, works: list[PageWork]) -> Iterator[Batch]:
+        self.renderer.start_shard()
         try:
-            path = self._local(shard.document.source, shard.stamp)
+            with self.watched.working([shard.source]):
+                path = self._local(shard.source, shard.stamp)
         except (OSError, UnreadableDocument) as error:
             cause = cause_of(error) if isinstance(error, OSError) else error
             for work in works:
@@ -57,7 +86,14 @@ class RenderPages:
                 yield to_batch(work)
             return
         for work in works:
-            yield self._render(path, work)
+            (tries,) = self.watched.tries([work.name])
+            if tries >= MAX_TRIES:
+                work.fail("worker_ended", f"it ended or blocked {tries} rendering workers")
+                yield to_batch(work)
+                continue
+            with self.watched.working([work.name]):
+                rendered = self._render(path, work)
+            yield rendered
 
     def _local(self, source: str, stamp: str) -> str:
         """A local path of the document that was checked; a fetched copy serves all its shards.
@@ -81,9 +117,11 @@ class RenderPages:
             return to_batch(work)
         self.files.put(*work.key, rendered.jpeg)
         self.files.put(*work.key, rendered.words, kind=WORDS)
+        work.seconds = {"render": rendered.render_s, "ocr": rendered.ocr_s}
+        work.worker = f"{socket.gethostname()}:{os.getpid()}"
+        if work.task == "picture":
+            return to_batch(work)
         work.text, work.ocr_error = rendered.text, rendered.ocr_error
         work.width_px, work.height_px = rendered.jpeg_width, rendered.jpeg_height
         work.shape = rendered.pixels.shape
-        work.seconds = {"render": rendered.render_s, "ocr": rendered.ocr_s}
-        work.worker = f"{socket.gethostname()}:{os.getpid()}"
         return to_batch(work, pixels=rendered.pixels.tobytes(), scan=rendered.scan)

@@ -1,14 +1,16 @@
 """What an ingest did: one named state for every input, and where the time went."""
 
 import json
-import os
-import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
-State = Literal["indexed", "unchanged", "skipped", "failed"]
+from jobs.report_file import ReportFile, read_entries
+
+State = Literal["indexed", "updated", "unchanged", "skipped", "failed"]
+STATES: tuple[State, ...] = get_args(State)
 Stage = Literal["render", "ocr", "embed", "write"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -28,60 +30,87 @@ class DocumentReport:
     pages_without_text: dict[int, str] = field(default_factory=dict)
     replaced: list[str] = field(default_factory=list)
 
+    @classmethod
+    def from_entry(cls, entry: dict[str, object]) -> "DocumentReport":
+        """Return the report of a line of the report file."""
+        document = cls(**entry)  # type: ignore[arg-type]
+        document.failed_pages = {int(page): why for page, why in document.failed_pages.items()}
+        document.pages_without_text = {
+            int(page): why for page, why in document.pages_without_text.items()
+        }
+        return document
+
 
 @dataclass
 class IngestReport:
     """Everything an ingest did. Seconds of the stages are summed over all workers.
 
+    The documents are in its file, a line each, written as they end: an ingest may have millions.
     `halved_batch_tokens`: models that ran out of memory, and the smaller budget of tokens that each
-    went on with.
+    went on with. `stuck`: workers that were replaced.
     """
 
     collection: str
     fingerprint: str
-    documents: list[DocumentReport] = field(default_factory=list)
+    file: str = ""
+    states: Counter[State] = field(default_factory=Counter)
+    new_pages: int = 0
+    failed_pages: int = 0
     seconds: float = 0.0
     working_seconds: float = 0.0
     render_workers: int = 0
     halved_batch_tokens: dict[str, int] = field(default_factory=dict)
-    file: str = ""
+    stuck: list[str] = field(default_factory=list)
     stage_seconds: dict[Stage, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
-    @property
-    def states(self) -> dict[State, int]:
-        """Count the inputs that ended in each state."""
-        return dict(Counter(document.state for document in self.documents))
+    def count(self, document: DocumentReport) -> None:
+        """Count the end of an input."""
+        self.states[document.state] += 1
+        self.new_pages += document.new_pages
+        self.failed_pages += len(document.failed_pages)
 
     @property
-    def new_pages(self) -> int:
-        return sum(document.new_pages for document in self.documents)
-
-    @property
-    def failed_pages(self) -> int:
-        return sum(len(document.failed_pages) for document in self.documents)
+    def documents(self) -> Iterator[DocumentReport]:
+        """Yield the end of each input, from the report's file."""
+        for entry in read_entries(Path(self.file)):
+            if "source" in entry:
+                yield DocumentReport.from_entry(entry)
 
     @property
     def pages_per_s(self) -> float:
         """Indexed pages a second, from the first page embedded to the last one written."""
         return self.new_pages / self.working_seconds if self.working_seconds else 0.0
 
-    def to_json(self) -> str:
-        text = json.dumps(
-            {
-                **asdict(self),
-                "states": self.states,
-                "new_pages": self.new_pages,
-                "failed_pages": self.failed_pages,
-                "pages_per_s": round(self.pages_per_s, 2),
-            },
-            ensure_ascii=False,
-            indent=1,
-        )
-        return text.encode(errors="backslashreplace").decode()  # a file's name may be no UTF-8
+    def summary(self) -> dict[str, object]:
+        """Return the counts and times as JSON has them."""
+        counts = {"states": dict(self.states), "pages_per_s": round(self.pages_per_s, 2)}
+        return asdict(replace(self, states=Counter())) | counts
 
-    def save(self, folder: Path) -> Path:
-        """Write the report as JSON into a folder, under the time of its writing."""
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / time.strftime(f"ingest-%Y%m%d-%H%M%S-{os.getpid()}.json")
-        file.write_text(self.to_json())
-        return file
+    def write_json(self, stream: IO[str]) -> None:
+        """Write the whole report as one JSON object, a document at a time."""
+        summary = json.dumps(self.summary(), ensure_ascii=False)
+        stream.write(f'{summary[:-1]}, "documents": [')
+        for number, document in enumerate(self.documents):
+            text = json.dumps(asdict(document), ensure_ascii=False)
+            escaped = text.encode(errors="backslashreplace").decode()  # names that are no UTF-8
+            stream.write(f"{',' if number else ''}\n {escaped}")
+        stream.write("\n]}\n")
+
+
+class ReportWriter:
+    """Counts the ends of inputs, and writes each down at once."""
+
+    def __init__(self, report: IngestReport, folder: Path, tenant: str) -> None:
+        self.report = report
+        header = {"collection": report.collection, "fingerprint": report.fingerprint}
+        self._file = ReportFile(folder, tenant, header)
+        report.file = str(self._file.path)
+
+    def add(self, document: DocumentReport) -> None:
+        self.report.count(document)
+        self._file.add(asdict(document))
+
+    def close(self) -> None:
+        """Write the counts and times, as they stand now."""
+        self._file.add({"summary": self.report.summary()})
+        self._file.close()

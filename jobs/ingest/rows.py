@@ -7,25 +7,33 @@ and vectors travel beside it as bytes.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cluster.core import Document, Readings
 from cluster.pages.files import PageKey
 from jobs.ingest.report import Stage
 
 Batch = dict[str, Any]  # columns by name: lists or arrays, one entry a row
+# What is to be done with a page: all of it; only its picture and words, which were lost; only its
+# chunks, from the text that is kept, for their recipe has changed.
+Task = Literal["page", "picture", "chunks"]
+# Reasons that lie in the content: the same bytes will fail again, wherever and whenever.
+IN_THE_CONTENT = frozenset({"corrupt", "crashed", "too_many_pixels", "too_narrow", "too_much_text"})
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Pages of one document that are to be done.
+    """Pages of one document that are to be done, all of them the same way.
 
-    `pages` is empty where nothing is missing and only the final status has to be stored. `todo`:
-    pages to do in all shards of the document. `stamp`: the source's stamp when it was checked.
-    `readings`: those that pages have already, for same bytes are the same page.
+    `source`: what is read; the document may name another file with the same bytes. `pages` is empty
+    where nothing is missing and only the final status has to be stored. `todo`: pages to do in all
+    shards of the document. `stamp`: the source's stamp when it was checked. `readings`: those that
+    pages have already, for same bytes are the same page.
     """
 
     document: Document
+    source: str
+    task: Task
     pages: tuple[int, ...]
     todo: int
     stamp: str
@@ -35,11 +43,19 @@ class Shard:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of an input of which no page is to be done; `reason` is "" where it is unchanged."""
+    """The end of an input of which no page is to be done; `reason` says what is wrong, if it is.
+
+    `updated`: its tags, metadata or source are other ones now.
+    """
 
     document: Document
     reason: str = ""
     message: str = ""
+    updated: bool = False
+
+    @property
+    def source(self) -> str:
+        return self.document.source
 
 
 @dataclass
@@ -53,7 +69,9 @@ class PageWork:
     """
 
     document: Document
+    source: str
     page: int
+    task: Task
     todo: int
     is_new: bool
     reason: str = ""
@@ -73,6 +91,18 @@ class PageWork:
     @property
     def key(self) -> PageKey:
         return PageKey(self.document.tenant, self.document.doc_id, self.page)
+
+    @property
+    def name(self) -> str:
+        """Return what people and the watch know the page by."""
+        return f"page {self.page} of {self.source}"
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows the page has now, its own and its chunks'; None where nobody can say."""
+        if self.chunks is not None:
+            return 1 + len(self.chunks)
+        return 0 if self.reason in IN_THE_CONTENT else None
 
     def fail(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
@@ -100,7 +130,8 @@ def _from_text(text: str) -> IngestRow:
     fields = json.loads(text)
     kind = fields.pop("kind")
     document = fields.pop("document")
-    document = Document(**{**document, "tags": tuple(document["tags"])})
+    lists = {name: tuple(document[name]) for name in ("tags", "marks")}
+    document = Document(**{**document, **lists})
     if kind == "Outcome":
         return Outcome(document, **fields)
     if kind == "PageWork":

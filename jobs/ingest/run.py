@@ -4,15 +4,17 @@ list → CheckDocuments → (one shard a block) → RenderPages → EmbedPages �
 An interrupted ingest goes on where it stopped: pages that are in the store are not shards again.
 """
 
+import logging
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
 from cluster.core import Scalar
-from cluster.errors import InvalidInput
+from cluster.errors import InvalidInput, Overloaded, QuireError
 from cluster.runtime import (
     cluster_cpus,
     cluster_gpus,
@@ -26,6 +28,7 @@ from cluster.runtime import (
 )
 from cluster.settings import Settings
 from cluster.sources import list_sources
+from cluster.store.deletion import tenant_mark
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.schema import check_document_fields
 from jobs.ingest.check import CheckDocuments
@@ -35,80 +38,102 @@ from jobs.ingest.finish import DocumentFinisher
 from jobs.ingest.ledger import Ledger
 from jobs.ingest.readings import columns_of, wanted_readings
 from jobs.ingest.render import RenderPages
-from jobs.ingest.report import IngestReport
-from jobs.ingest.rows import IngestRow, from_texts
+from jobs.ingest.report import IngestReport, ReportWriter
+from jobs.ingest.rows import from_texts
+from jobs.ingest.watch import start_watch
 from jobs.ingest.write import WritePages
 from jobs.progress import ProgressView, progress_view
-from jobs.ray_data import WAITING_CPUS, batches, stage
+from jobs.ray_data import WAITING_CPUS, WorkersLost, ask, batches, stage
 from jobs.rendering.client import RenderTarget
 from jobs.rendering.ocr import tesseract_available
 from models.options import EmbedderOptions
 from models.registry import registry
 
 EMBED_PAGES = 16  # pages in one call of an embedding worker
-WRITE_PAGES = 64
+WRITE_PAGES = 16  # what an end of the driver may find embedded and not written
+FOR_EVER = -1  # restarts: the watch bounds what a page, or a start, may cost
+MAX_RUNS_IN_VAIN = 3
+PATIENCE_S = 120.0  # with a Milvus that is away
+GPU_RETRY_S = 30.0
 MAX_CHECKERS = 4
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class IngestRequest:
-    """What to ingest, and what its rows shall carry."""
+    """What to ingest, and what its rows shall carry.
+
+    `reindex`: do unchanged documents again. `is_job`: of the service, on files that only a deletion
+    removes; a document that was deleted meanwhile is skipped. `replaces`: ids of documents that
+    are forgotten once the new ones are in.
+    """
 
     paths: tuple[str, ...]
     pattern: str = ""
     tenant: str = ""
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
-    reindex: bool = False  # do unchanged documents again; skip those deleted meanwhile
+    reindex: bool = False
+    is_job: bool = False
+    replaces: tuple[str, ...] = ()
+
+
+class Stopped(QuireError):
+    """The ingest was told to stop."""
 
 
 def run_ingest(
-    settings: Settings, request: IngestRequest, view: ProgressView | None = None
+    settings: Settings,
+    request: IngestRequest,
+    view: ProgressView | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> IngestReport:
     """Ingest documents; every input ends in a named state of the report.
 
-    `view` shows the progress; by default on standard error.
+    `view` shows the progress; by default on standard error. `is_stopped` is asked twice a second.
 
-    Raises NotFound, InvalidInput or FingerprintMismatch before any work begins; ModelUnavailable,
-    OutOfMemory and StoreUnavailable also in its midst, when a report of what was done is saved all
-    the same.
+    Raises NotFound, InvalidInput, FingerprintMismatch or Overloaded (no GPU is free) before any
+    work begins; Stopped, ModelUnavailable, OutOfMemory, FilesUnavailable and StoreUnavailable also
+    in its midst, when a report of what was done is saved all the same.
     """
     started = time.perf_counter()
     settings = settings.with_absolute_paths()  # Ray's workers may be in another folder
-    sources = list_sources(request.paths, request.pattern)
+    sources = _sources(request)
     check_document_fields(request.tenant, request.tags, request.metadata)
     registry.find_spec(settings.model)
     # Ray first: it forks, and does not come up in a process whose gRPC client already has threads.
     with (
         view or progress_view() as shown,
         ray_session(settings),
-        open_store(settings) as store,
+        open_store(settings, patience_s=PATIENCE_S) as store,
     ):
         context = _prepare(settings, request, store)
-        report = IngestReport(settings.collection, context.fingerprint)
-        ledger = Ledger(report, sources, DocumentFinisher(settings, store))
+        report = IngestReport(settings.collection, str(context.fingerprint))
+        writer = ReportWriter(report, settings.data_dir / "reports", request.tenant)
+        finisher = DocumentFinisher(settings, store, request.replaces)
+        ledger = Ledger(report, writer, sources, finisher)
+        run = _Run(context, store, ledger, shown, is_stopped)
         try:
-            for row in _outcomes(sources, context):
-                ledger.record(row)
-                shown.update(ledger)
+            run.run()
         finally:
-            ledger.close()
+            ledger.close("interrupted", "ingest it again: pages that are done are kept")
             shown.update(ledger)
             report.seconds = time.perf_counter() - started
-            report.file = str(report.save(settings.data_dir / "reports"))
+            writer.close()
     return report
+
+
+def _sources(request: IngestRequest) -> list[str]:
+    """List what is to be ingested. Raises NotFound, but for files of a job: they may be deleted."""
+    if request.is_job:
+        return list(request.paths)
+    return list_sources(request.paths, request.pattern)
 
 
 def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> IngestContext:
     """Gather what every stage has to know; open the collection, so that a mismatch shows here."""
-    if settings.gpu_kind or settings.gpu_memory_fraction:  # made for GPUs: a plan's
-        require_gpus(settings.gpus_per_worker, settings.gpu_kind, "this ingest")
-    if cluster_gpus() and free_gpus() < settings.gpus_per_worker:
-        raise InvalidInput(
-            f"gpus_per_worker is {settings.gpus_per_worker:g} and {free_gpus():g} of Ray's "
-            f"{cluster_gpus():g} GPUs are free: lower it, or the share of those who hold them"
-        )
+    _check_gpus(settings)
     if cluster_nodes() > 1 and (settings.is_embedded or "://" not in settings.page_images_url):
         raise InvalidInput(
             "on a cluster every machine must reach the store: set `store` to a Milvus server, and "
@@ -130,9 +155,9 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
     )
     return IngestContext(
         settings=settings,
+        ingest_id=uuid.uuid4().hex,
         address=store.address,
-        fingerprint=str(fingerprint),
-        dimension=fingerprint.dimension,
+        fingerprint=fingerprint,
         options=options,
         target=target,
         page_chars=spec.page_chars,
@@ -140,9 +165,32 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
         tags=request.tags,
         metadata=request.metadata,
         reindex=request.reindex,
+        is_job=request.is_job,
         threads=max(1, cpu_cores() // _embed_workers(settings)),
         readings=readings,
+        tenant_mark=tenant_mark(store, request.tenant),
+        watch=start_watch(settings.worker_timeout_s),
     )
+
+
+def _check_gpus(settings: Settings) -> None:
+    """Raise InvalidInput where a GPU is wanted that is not there, Overloaded where none is free."""
+    if settings.gpu_kind or settings.gpu_memory_fraction:  # made for GPUs: a plan's
+        require_gpus(settings.gpus_per_worker, settings.gpu_kind, "this ingest")
+    if not cluster_gpus():
+        return
+    if settings.gpus_per_worker > cluster_gpus():
+        raise InvalidInput(
+            f"gpus_per_worker is {settings.gpus_per_worker:g} and this Ray has {cluster_gpus():g} "
+            "GPUs: lower it"
+        )
+    if free_gpus() < settings.gpus_per_worker:
+        raise Overloaded(
+            f"gpus_per_worker is {settings.gpus_per_worker:g} and {free_gpus():g} of Ray's "
+            f"{cluster_gpus():g} GPUs are free: wait, lower it, or lower the share of those who "
+            "hold them",
+            retry_after_s=GPU_RETRY_S,
+        )
 
 
 def _wants_ocr(settings: Settings) -> bool:
@@ -171,10 +219,58 @@ def _render_workers(settings: Settings, checkers: int, embed_cpus: float) -> int
     return min(settings.render_workers or max(1, cluster_cpus() - 1), fit)
 
 
-def _outcomes(sources: list[str], context: IngestContext) -> Iterator[IngestRow]:
-    """Run the pipeline; yields what becomes of pages and documents as they end."""
-    for batch in batches(lambda: _pipeline(sources, context)):
-        yield from from_texts(batch["row"])
+class _Run:
+    """The pipeline, run again for what is left where workers or machines were lost."""
+
+    def __init__(
+        self,
+        context: IngestContext,
+        store: MilvusStore,
+        ledger: Ledger,
+        view: ProgressView,
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        self._context = context
+        self._store = store
+        self._ledger = ledger
+        self._view = view
+        self._is_stopped = is_stopped
+
+    def run(self) -> None:
+        """Run until every input has ended. Raises WorkersLost where that gets nowhere."""
+        in_vain = 0
+        while sources := self._ledger.open_sources:
+            before = self._ledger.documents_done + self._ledger.pages_done
+            try:
+                self._run_pipeline(sources)
+                return
+            except WorkersLost as error:
+                if self._ledger.documents_done + self._ledger.pages_done == before:
+                    in_vain += 1
+                if in_vain >= MAX_RUNS_IN_VAIN:
+                    raise
+                log.warning("%s: going on with what is left", error)
+                self._ledger.begin_again()
+
+    def _run_pipeline(self, sources: list[str]) -> None:
+        for batch in batches(lambda: _pipeline(sources, self._context), self._look):
+            for row in from_texts(batch["row"]):
+                self._ledger.record(row)
+                self._view.update(self._ledger)
+
+    def _look(self) -> None:
+        """See whether to stop; replace workers that are stuck, and an embedded server that ended.
+
+        Raises Stopped.
+        """
+        self._store.revive()
+        if self._is_stopped():
+            raise Stopped("the ingest was stopped: run it again, and it goes on from there")
+        for stuck in ask(self._context.watch.replace_stuck.remote()):
+            doing = f"{stuck.doing[0]}{' and others' if len(stuck.doing) > 1 else ''}"
+            message = f"the {stuck.name} was replaced: {stuck.seconds:.0f} s with {doing}"
+            self._ledger.report.stuck.append(message)
+            log.warning("%s", message)
 
 
 def _pipeline(sources: list[str], context: IngestContext) -> Any:
@@ -188,10 +284,20 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
     dataset = ray.data.from_items(
         [{"source": source} for source in sources], override_num_blocks=blocks
     )
-    dataset = stage(dataset, CheckDocuments, context, workers=checkers, batch_size=1)
+    dataset = stage(
+        dataset, CheckDocuments, context, workers=checkers, batch_size=1, restarts=FOR_EVER
+    )
     # A block is one unit of work: a long document must not stay in the block of its check.
     dataset = dataset.repartition(target_num_rows_per_block=1)
-    dataset = stage(dataset, RenderPages, context, workers=renderers, batch_size=1, num_cpus=1)
+    dataset = stage(
+        dataset,
+        RenderPages,
+        context,
+        workers=renderers,
+        batch_size=1,
+        num_cpus=1,
+        restarts=FOR_EVER,
+    )
     dataset = stage(
         dataset,
         EmbedPages,
@@ -200,7 +306,8 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
         batch_size=EMBED_PAGES,
         num_cpus=embed_cpus,
         num_gpus=settings.gpus_per_worker if on_gpu else None,
+        restarts=FOR_EVER,
         **on_kind(settings.gpu_kind),
     )
     # One writer: Milvus Lite asks for it, and one is far faster than the embedders.
-    return stage(dataset, WritePages, context, workers=1, batch_size=WRITE_PAGES)
+    return stage(dataset, WritePages, context, workers=1, batch_size=WRITE_PAGES, restarts=FOR_EVER)

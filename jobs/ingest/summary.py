@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster.command_options import escape_text, printable, shorten_path, wide_console
-from jobs.ingest.report import DocumentReport, IngestReport
+from jobs.ingest.report import STATES, DocumentReport, IngestReport
 
 MAX_PROBLEMS = 20
 
@@ -23,19 +24,35 @@ class Problem(NamedTuple):
     message: str
 
 
+@dataclass
+class Problems:
+    """Problems of one kind: how many there are, and the first of them."""
+
+    count: int = 0
+    first: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        self.count += 1
+        if len(self.first) < MAX_PROBLEMS:
+            self.first.append(problem)
+
+
 def print_report(report: IngestReport) -> None:
     """Print the counts of an ingest, where the time went, and at most MAX_PROBLEMS problems."""
     console = wide_console()
     console.print(_counts(report))
-    problems = [problem for document in report.documents for problem in _problems(document)]
-    if problems:
-        _print_problems(console, problems, report.file)
+    groups: dict[tuple[str, str], Problems] = defaultdict(Problems)
+    for document in report.documents:
+        for problem in _problems(document):
+            groups[problem.state, problem.reason].add(problem)
+    if groups:
+        _print_problems(console, groups, report.file)
 
 
 def _counts(report: IngestReport) -> Table:
     table = Table(title="Ingest", show_header=False)
-    for state in ("indexed", "unchanged", "skipped", "failed"):
-        table.add_row(state, f"{report.states.get(state, 0)} documents")
+    for state in STATES:
+        table.add_row(state, f"{report.states[state]} documents")
     table.add_row("new pages", f"{report.new_pages} ({report.pages_per_s:.1f} pages/s)")
     table.add_row("failed pages", str(report.failed_pages))
     waiting = report.seconds - report.working_seconds
@@ -46,6 +63,8 @@ def _counts(report: IngestReport) -> Table:
     table.add_row("time of all workers", spent)
     for model, tokens in report.halved_batch_tokens.items():
         table.add_row("out of memory", f"{model} went on with batches of {tokens:,} tokens")
+    for message in report.stuck:
+        table.add_row("replaced", printable(message))
     table.add_row("collection", f"{report.collection}: {report.fingerprint}")
     table.add_row("report", report.file)
     return table
@@ -63,21 +82,22 @@ def _problems(document: DocumentReport) -> Iterator[Problem]:
         yield Problem("without text", "ocr", document.source, page, cause)
 
 
-def _print_problems(console: Console, problems: list[Problem], report_file: str) -> None:
+def _print_problems(
+    console: Console, groups: dict[tuple[str, str], Problems], report_file: str
+) -> None:
     """Print each reason with its count and some of its problems, MAX_PROBLEMS in all."""
-    groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
-    for problem in problems:
-        groups[problem.state, problem.reason].append(problem)
     console.print("\n[bold]Not indexed, or not all of it[/]")
-    for (state, reason), shown in zip(groups, _shown(list(groups.values())), strict=True):
-        console.print(f"{state}: [bold]{escape_text(reason)}[/] ({len(groups[state, reason]):,})")
+    shares = _shown([problems.first for problems in groups.values()])
+    for ((state, reason), problems), shown in zip(groups.items(), shares, strict=True):
+        console.print(f"{state}: [bold]{escape_text(reason)}[/] ({problems.count:,})")
         for problem in shown:
             place = "" if problem.page is None else f", page {problem.page}"
             room = max(24, console.width - 4 - len(place))
             console.print(f"  {printable(shorten_path(problem.source, room))}{place}")
             console.print(f"    {printable(problem.message)}", style="dim")
-    if len(problems) > MAX_PROBLEMS:
-        hidden = len(problems) - MAX_PROBLEMS
+    total = sum(problems.count for problems in groups.values())
+    if total > MAX_PROBLEMS:
+        hidden = total - MAX_PROBLEMS
         console.print(f"… and {hidden:,} more in the report: {printable(report_file)}")
 
 

@@ -6,56 +6,94 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from cluster.core import Document, Row
+from cluster.ids import document_key
+from cluster.store.deletion import Owner, owners
 from cluster.store.milvus import MilvusStore
+from jobs.forget import Forgetter
 from jobs.ingest.context import IngestContext
 from jobs.ingest.rows import Batch, PageWork, from_texts, to_texts
+from jobs.ingest.watch import Watched
+
+WHOSE: dict[Owner, tuple[str, str]] = {
+    "gone": ("deleted", "it was deleted while it was ingested"),
+    "another": ("taken_over", "another ingest has taken it over"),
+}
 
 
 class WritePages:
-    """Writes rows, and removes those that an earlier ingest of the document wrote and this one not.
+    """Writes rows, and removes what of a page is not there any more.
 
-    These are chunks beyond those that a page has now, and every row of a page that now fails. The
-    index holds what the document's last ingest could read; its report and its error name the rest.
+    These are chunks beyond those that a page has now, and the rows of a page that is damaged in
+    itself. A page that fails for a passing reason keeps the rows that it has. What was deleted, or
+    is another ingest's by now, is asked before and after writing: nothing of it stays.
     """
 
     def __init__(self, context: IngestContext) -> None:
         self.store = MilvusStore(context.address)
-        self.dimension = context.dimension
+        self.forgetter = Forgetter(context.settings, self.store)
+        self.fingerprint = context.fingerprint
+        self.watched = Watched(context.watch, "writing")
 
     def __call__(self, batch: Batch) -> Batch:
         started = time.perf_counter()
         ingest_rows = from_texts(batch["row"])
         pages = [row for row in ingest_rows if isinstance(row, PageWork)]
-        rows = [
-            row
-            for work, vectors in zip(ingest_rows, batch["vectors"], strict=True)
-            if isinstance(work, PageWork) and vectors
-            for row in self._rows(work, np.frombuffer(vectors, np.float32))
-        ]
-        self._trim(pages)  # first: where a page's own row is as it should be, so are its chunks
-        self.store.write_rows(rows)
+        with self.watched.working(list(dict.fromkeys(page.source for page in pages))):
+            self._write(ingest_rows, batch["vectors"])
         seconds = (time.perf_counter() - started) / max(1, len(ingest_rows))
         for page in pages:
             page.seconds["write"] = seconds if page.chunks is not None else 0.0
             page.text, page.chunks = "", None  # the driver needs neither
         return {"row": to_texts(ingest_rows)}
 
+    def _write(self, ingest_rows: Sequence[object], vectors: Sequence[bytes]) -> None:
+        works = [
+            (row, vector)
+            for row, vector in zip(ingest_rows, vectors, strict=True)
+            if isinstance(row, PageWork)
+        ]
+        self._drop_lost([page for page, _ in works])
+        ours = [(page, vector) for page, vector in works if page.reason not in _LOST]
+        self.store.check_fingerprint(self.fingerprint)  # it may have been dropped and made anew
+        self._trim([page for page, _ in ours])  # first: where a page's own row is right, so is all
+        self.store.write_rows(
+            row
+            for page, vector in ours
+            if vector
+            for row in self._rows(page, np.frombuffer(vector, np.float32))
+        )
+        self._drop_lost([page for page, _ in ours])
+
+    def _drop_lost(self, pages: Sequence[PageWork]) -> None:
+        """Fail pages of documents that are gone or taken over; of the former nothing stays."""
+        documents = {_key(page.document): page.document for page in pages}
+        for key, owner in owners(self.store, documents.values()).items():
+            if owner == "ours":
+                continue
+            for page in pages:
+                if _key(page.document) == key:
+                    page.fail(*WHOSE[owner])
+                    page.chunks = None
+            if owner == "gone":
+                self.forgetter.forget_unwritten(documents[key])
+
     def _trim(self, pages: Sequence[PageWork]) -> None:
         rows_by_page: dict[str, dict[int, int]] = {}  # how many rows each page has, by document
         documents: dict[str, Document] = {}
         for page in pages:
-            if not page.is_new:
+            if not page.is_new and page.rows is not None:
                 documents[page.document.doc_id] = page.document
-                rows = 0 if page.chunks is None else 1 + len(page.chunks)
-                rows_by_page.setdefault(page.document.doc_id, {})[page.page] = rows
+                rows_by_page.setdefault(page.document.doc_id, {})[page.page] = page.rows
         for doc_id, document in documents.items():
             self.store.trim_pages(document, rows_by_page[doc_id])
 
     def _rows(self, page: PageWork, vectors: np.ndarray) -> Iterator[Row]:
         """The rows of a page; its own comes last: where that is present, so are its chunks."""
-        texts = [page.text, *(page.chunks or ())]
-        numbered = enumerate(zip(texts, vectors.reshape(-1, self.dimension), strict=True))
-        for chunk, (text, vector) in reversed(list(numbered)):
+        texts = list(enumerate([page.text, *(page.chunks or ())]))
+        if page.task == "chunks":
+            texts = texts[1:]
+        by_row = vectors.reshape(len(texts), -1)
+        for (chunk, text), vector in reversed(list(zip(texts, by_row, strict=True))):
             yield Row(
                 page.document,
                 page.page,
@@ -66,3 +104,10 @@ class WritePages:
                 page.height_px,
                 page.readings,
             )
+
+
+_LOST = {reason for reason, _ in WHOSE.values()}
+
+
+def _key(document: Document) -> str:
+    return document_key(document.tenant, document.doc_id)

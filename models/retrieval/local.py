@@ -62,7 +62,7 @@ def _second_stage(settings: Settings) -> SecondStage | None:
         return Qwen3VLReranker(options)
 
     spec = registry.find_spec(options.model, "reranker")
-    return local_second_stage(spec, load, PageFiles(settings.page_images_url))
+    return local_second_stage(spec, load, PageFiles.from_settings(settings))
 
 
 def _match(settings: Settings) -> MatchPages | None:
@@ -75,7 +75,7 @@ def _match(settings: Settings) -> MatchPages | None:
 
         return ColPaliModel(options)
 
-    return local_match(load, PageFiles(settings.page_images_url))
+    return local_match(load, PageFiles.from_settings(settings))
 
 
 def _precision_of(held: Fingerprint) -> Precision:

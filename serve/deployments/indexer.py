@@ -8,24 +8,34 @@ run again goes on where it stopped.
 
 import asyncio
 import logging
+import math
 import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cluster.errors import QuireError
+from cluster.errors import Overloaded, QuireError
 from cluster.metrics import count_out_of_memory, service_metrics
 from cluster.settings import Settings
 from cluster.sources import without_folders
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.run import IngestRequest, Stopped, run_ingest
+from jobs.journal import Job, JobRequest, Journal
 from jobs.progress import Counts
 from models.registry import registry
-from jobs.journal import Job, JobRequest, Journal
 
 LOOK_S = 1.0  # between two looks for the lock, and for jobs that another replica wrote down
 RETRY_S = 5.0  # before a state that could not be written is written again
 SAVE_INTERVAL_S = 1.0
+SMALL_BYTES = 10 * 2**20  # jobs below are all alike; then each power of ten is a class
+SLICE_S = 120.0  # of one job, while others wait for their turn
+MAX_ATTEMPTS = 3
+CANCELLED = "it was stopped: what it had indexed stays"
+ENDS_INDEXER = (
+    f"it ended the indexer {MAX_ATTEMPTS} times and is set aside: upload its files one by one, and "
+    "look into the log for the one that does it"
+)
 PROGRESS = ("documents", "documents_done", "pages", "pages_done", "failures")
 log = logging.getLogger("ray.serve")
 
@@ -50,6 +60,25 @@ def beside_the_service(settings: Settings) -> Settings:
     )
 
 
+def next_job(
+    jobs: Iterable[Job], served: Mapping[str, float], running: Job | None = None
+) -> Job | None:
+    """Return the job whose turn it is: tenants take turns, and small jobs come before huge ones.
+
+    `served`: when each tenant's last job began. With `running`, only a job that comes before it.
+    """
+
+    def order(job: Job) -> tuple[float, int, float, str]:
+        size_class = int(math.log10(max(1, job.request.size_bytes / SMALL_BYTES)))
+        return served.get(job.request.tenant, 0.0), size_class, job.created, job.job_id
+
+    waiting = [job for job in jobs if not job.is_over and job != running]
+    if running is not None:
+        waiting = [job for job in waiting if job.job_id != running.job_id]
+        waiting = [job for job in waiting if order(job) < order(running)]
+    return min(waiting, key=order, default=None)
+
+
 class IndexerDeployment:
     """Jobs by id; methods may be called at the same time.
 
@@ -65,6 +94,9 @@ class IndexerDeployment:
         self._submitted = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._saving: set[asyncio.Task[None]] = set()
+        self._running = ""  # the id of the job that runs
+        self._served: dict[str, float] = {}  # by tenant: when a job of it began last
+        self._others_wait = False  # jobs that come before the one that runs
 
     async def submit(self, job_id: str, request: JobRequest) -> Job:
         """Queue a job; it is on disk when this returns. To submit it twice is to submit it once.
@@ -79,6 +111,27 @@ class IndexerDeployment:
     async def job(self, job_id: str) -> Job | None:
         self._start()
         return self._jobs.get(job_id) or await asyncio.to_thread(self._journal.find_job, job_id)
+
+    async def list_jobs(self, tenant: str | None, limit: int, offset: int) -> tuple[list[Job], int]:
+        """Return jobs of a tenant (None: of all), the newest first, and how many there are."""
+        self._start()
+        jobs = self._jobs
+        if not self._has_jobs:  # another replica's: their files tell
+            jobs = await asyncio.to_thread(lambda: self._journal.jobs(self._journal.ids()))
+        own = [job for job in jobs.values() if tenant in (None, job.request.tenant)]
+        own.sort(key=lambda job: (-job.created, job.job_id))
+        return own[offset : offset + limit], len(own)
+
+    async def cancel(self, job_id: str) -> Job | None:
+        """Stop a job that waits or runs; returns it as it stands, None where there is none.
+
+        One that runs ends within seconds. What it has indexed stays.
+        """
+        job = await self.job(job_id)
+        if job is not None and not job.is_over:
+            await asyncio.to_thread(self._journal.cancel, job_id)
+            self._submitted.set()
+        return job
 
     async def next_version(self, job_id: str, seen: int, wait_s: float) -> Job | None:
         """Return the job once it is newer than version `seen`, or as it is after `wait_s`."""
@@ -127,43 +180,88 @@ class IndexerDeployment:
         return self._has_jobs
 
     async def _run_all(self) -> None:
-        """Run every job that waits, the oldest first."""
+        """Run every job that waits, in the order of `next_job`."""
         while True:
-            arrived = await asyncio.to_thread(self._journal.arrived, self._jobs.keys())
-            self._jobs.update(arrived)
-            waiting = [job for job in self._jobs.values() if not job.is_over]
-            if not waiting:
+            await self._look_at_files()
+            job = next_job(self._jobs.values(), self._served)
+            if job is None:
                 return
-            await self._run_one(min(waiting, key=lambda job: job.created))
+            await self._run_one(job)
             await self._prune()
 
+    async def _look_at_files(self) -> None:
+        """Take in jobs that another replica wrote down, drop removed ones, settle cancelled."""
+        ids = await asyncio.to_thread(self._journal.ids)
+        self._jobs.update(await asyncio.to_thread(self._journal.jobs, ids - self._jobs.keys()))
+        for job_id in self._jobs.keys() - ids:  # its tenant was forgotten
+            del self._jobs[job_id]
+        waiting = [job.job_id for job in self._jobs.values() if not job.is_over]
+        for job_id in waiting:
+            if job_id != self._running and self._journal.is_cancelled(job_id):
+                await self._settle(job_id, status="cancelled", error=CANCELLED)
+
     async def _run_one(self, job: Job) -> None:
-        await self._settle(job.job_id, status="running")
-        view = _JobView(self, job.job_id, asyncio.get_running_loop())
-        end: dict[str, Any]
+        if job.attempts >= MAX_ATTEMPTS:
+            await self._settle(job.job_id, status="failed", error=ENDS_INDEXER)
+            return
+        self._served[job.request.tenant] = time.monotonic()
+        await self._settle(job.job_id, status="running", attempts=job.attempts + 1)
+        self._running = job.job_id
         try:
-            report = await asyncio.to_thread(self._run, job.request, view)
+            end = await self._end_of(job)
+        finally:
+            self._running = ""
+        await self._settle(job.job_id, **end)
+        if end["status"] != "queued":
+            service_metrics().jobs.inc(1, {"status": end["status"]})
+
+    async def _end_of(self, job: Job) -> dict[str, Any]:
+        """Run a job; returns what has changed of it."""
+        view = _JobView(self, job.job_id, asyncio.get_running_loop())
+        slice_ends = time.monotonic() + SLICE_S
+
+        def is_stopped() -> bool:
+            is_late = time.monotonic() > slice_ends and self._others_wait
+            return is_late or self._journal.is_cancelled(job.job_id)
+
+        running = asyncio.create_task(asyncio.to_thread(self._run, job.request, view, is_stopped))
+        while not (await asyncio.wait({running}, timeout=LOOK_S))[0]:
+            await self._look_at_files()
+            self._others_wait = next_job(self._jobs.values(), self._served, job) is not None
+        try:
+            report = await running
+        except Stopped:
+            if self._journal.is_cancelled(job.job_id):
+                return {"status": "cancelled", "error": CANCELLED, "progress": view.counts}
+            return {"status": "queued", "attempts": job.attempts}  # others' turn; it goes on later
+        except Overloaded as error:  # no GPU is free: it waits
+            log.info("job %s waits: %s", job.job_id, error)
+            await asyncio.sleep(RETRY_S)
+            return {"status": "queued", "attempts": job.attempts}
         except QuireError as error:
             log.warning("job %s failed: %s", job.job_id, error)
-            end = {"status": "failed", "error": without_folders(str(error), *job.request.paths)}
+            message = without_folders(str(error), *job.request.paths)
+            return {"status": "failed", "error": message, "progress": view.counts}
         except Exception:  # a job's failure is its own, not the queue's
             log.exception("job %s failed", job.job_id)
             message = f"an unexpected error: look into the indexer's log for job {job.job_id}"
-            end = {"status": "failed", "error": message}
-        else:
-            end = {"status": "succeeded", "documents": _documents(report)}
-        await self._settle(job.job_id, progress=view.counts, **end)
-        service_metrics().jobs.inc(1, {"status": end["status"]})
+            return {"status": "failed", "error": message, "progress": view.counts}
+        documents = await asyncio.to_thread(_documents, report)
+        return {"status": "succeeded", "documents": documents, "progress": view.counts}
 
-    def _run(self, asked: JobRequest, view: "_JobView") -> IngestReport:
+    def _run(
+        self, asked: JobRequest, view: "_JobView", is_stopped: Callable[[], bool]
+    ) -> IngestReport:
         request = IngestRequest(
             paths=asked.paths,
             tenant=asked.tenant,
             tags=asked.tags,
             metadata=asked.metadata,
             reindex=asked.kind == "reindex",
+            is_job=True,
+            replaces=(asked.replaces,) if asked.replaces else (),
         )
-        report = run_ingest(self._settings, request, view)
+        report = run_ingest(self._settings, request, view, is_stopped)
         if report.new_pages:
             service_metrics().pages_indexed.inc(report.new_pages)
         for _ in report.halved_batch_tokens:
@@ -191,6 +289,8 @@ class IndexerDeployment:
             job = self._jobs.get(job_id)
             if job is None or job.is_over:
                 return  # late progress
+            if changes.get("progress", {}).get("pages_done"):  # it did not end us in vain
+                changes = {"attempts": 1} | changes
             changed = job.changed(**changes)
             await asyncio.to_thread(self._journal.save, changed)
             self._jobs[job_id] = changed

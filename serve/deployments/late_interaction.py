@@ -31,7 +31,7 @@ class LateInteractionDeployment(ModelDeployment):
         model = ColPaliModel(models.late_interaction)
         model.budget.on_refusal = self._count_out_of_memory
         model.embed_query("warm up")
-        self._search = LateSearch(model, PageFiles(settings.page_images_url))
+        self._search = LateSearch(model, PageFiles.from_settings(settings))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="late-interaction")
 
     @traced("match")

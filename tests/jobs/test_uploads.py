@@ -30,7 +30,7 @@ def bytes_at(source: str) -> bytes:
 
 
 def test_the_same_bytes_at_the_same_time(uploads_url: str) -> None:
-    uploads = Uploads(uploads_url, 2**30)
+    uploads = Uploads(uploads_url, "quire", 2**30)
     for _ in range(20):
         data = os.urandom(200_000)
         start = threading.Barrier(8)
@@ -47,7 +47,7 @@ def test_the_same_bytes_at_the_same_time(uploads_url: str) -> None:
 
 
 def test_bytes_are_kept_once_under_their_first_name(uploads_url: str) -> None:
-    uploads = Uploads(uploads_url, 100)
+    uploads = Uploads(uploads_url, "quire", 100)
     first = uploads.put("acme", "first.pdf", io.BytesIO(b"x"))
     assert uploads.put("acme", "second.pdf", io.BytesIO(b"x")) == first
     assert uploads.put("other", "first.pdf", io.BytesIO(b"x")) != first
@@ -66,7 +66,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(uploads_url: str) -> None:
                 raise OSError(28, "No space left on device")
             return super().read(size)
 
-    uploads = Uploads(uploads_url, 2**30)
+    uploads = Uploads(uploads_url, "quire", 2**30)
     with pytest.raises(OSError, match="No space"):
         uploads.put("acme", "a.pdf", BreaksOff(bytes(2**20)))
     assert files_below(uploads_url) == []
@@ -87,7 +87,7 @@ def test_names_that_a_file_system_would_not_take(uploads_url: str, name: str) ->
     kept = safe_name(name)
     assert len(kept.encode()) <= 200
     assert kept[:1] == name[:1] or "\ud800" <= name[0] <= "\udfff"
-    source = Uploads(uploads_url, 2**30).put(
+    source = Uploads(uploads_url, "quire", 2**30).put(
         "acme", name, io.BytesIO(name.encode("utf-16", "replace"))
     )
     assert source.endswith(f"/{kept}")

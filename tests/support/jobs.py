@@ -2,21 +2,28 @@
 
 import asyncio
 import json
+import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.ingest.report import DocumentReport, IngestReport
-from serve.deployments.indexer import IndexerDeployment
+from jobs.ingest.report import DocumentReport, IngestReport, ReportWriter
 from jobs.journal import Job, JobRequest
+from serve.deployments.indexer import IndexerDeployment
 
 ASKED = JobRequest("ingest", "acme", ("/srv/data/a.pdf",), ("tag",), {"year": 2026})
 
 
-def a_report(*documents: DocumentReport) -> IngestReport:
-    return IngestReport("quire", "fingerprint", list(documents))
+def a_report(*documents: DocumentReport, folder: Path | None = None) -> IngestReport:
+    """A finished report, its file in a folder."""
+    report = IngestReport("quire", "fingerprint")
+    writer = ReportWriter(report, folder or Path(tempfile.mkdtemp()), "")
+    for document in documents:
+        writer.add(document)
+    writer.close()
+    return report
 
 
 def an_id() -> str:

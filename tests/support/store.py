@@ -11,6 +11,7 @@ import psutil
 from cluster.core import Document, Filter, Fingerprint, Hit, Mode, Row
 from cluster.ids import doc_id_of
 from cluster.settings import Settings, load_settings
+from cluster.store.deletion import begin_deletion, end_deletion
 from cluster.store.milvus import MilvusStore
 
 DIMENSION = 4
@@ -73,6 +74,14 @@ def add(store: MilvusStore, *rows: Row) -> None:
     }.values():
         store.put_document(document)
     store.write_rows(rows)
+
+
+def remove(store: MilvusStore, document: Document) -> int:
+    """Remove a document's rows and the document; returns how many rows went."""
+    begin_deletion(store, document)
+    rows = store.forget_pages(document)
+    end_deletion(store, document)
+    return rows
 
 
 def search(store: MilvusStore, text: str = "", mode: Mode = "dense", **options: Any) -> list[Hit]:

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import StreamingResponse
 
 from cluster.errors import QuireError
-from serve.auth.access import Caller
 from jobs.journal import Job
+from serve.auth.access import Caller
 from serve.router import Router
 from serve.web.bodies import JobBody
 from serve.web.dependencies import Searcher, Serving

@@ -14,7 +14,7 @@ DOC_ID = "0123456789abcdef" * 2
 
 @pytest.mark.parametrize("url", ["memory://pages", "{tmp}/pages"])
 def test_page_images(url: str, tmp_path: Path, bucket: fsspec.AbstractFileSystem) -> None:
-    images = PageFiles(url.format(tmp=tmp_path))
+    images = PageFiles(url.format(tmp=tmp_path), "quire")
     images.put("acme", DOC_ID, 1, b"one")
     images.put("acme", DOC_ID, 2, b"two")
     images.put("other", DOC_ID, 1, b"theirs")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.store.milvus import MilvusStore, open_store
-from tests.support.store import FINGERPRINT, LIBRARY, a_document, a_row, add, settings_in
+from tests.support.store import FINGERPRINT, LIBRARY, a_document, a_row, add, remove, settings_in
 
 
 @pytest.fixture(scope="package")
@@ -32,7 +32,7 @@ def store(collection: MilvusStore) -> Iterator[MilvusStore]:
     """An empty collection; making a new one takes pymilvus 1.5 s, so it is emptied again."""
     yield collection
     for document in collection.documents():
-        collection.forget(document)
+        remove(collection, document)
 
 
 @pytest.fixture(scope="package")

@@ -19,13 +19,14 @@ def test_another_fingerprint_is_refused(store: MilvusStore) -> None:
     assert store.fingerprint() == FINGERPRINT and store.count_pages() > 0
 
 
-def test_a_collection_that_was_never_filled_takes_another_model(store: MilvusStore) -> None:
-    """As one is left by an ingest whose model could not be loaded."""
+def test_no_collection_is_dropped_without_being_asked_for(store: MilvusStore) -> None:
+    """Not even one that is empty, as an ingest leaves it whose model could not be loaded."""
     left = store.collection("never_filled")
     left.open_collection(FINGERPRINT)
     other = replace(FINGERPRINT, model="model-b", dimension=8)
-    left.open_collection(other)
-    assert left.fingerprint() == other and left.count_pages() == 0
+    with pytest.raises(FingerprintMismatch, match="it is empty: `quire collections drop`"):
+        left.open_collection(other)
+    assert left.fingerprint() == FINGERPRINT
 
 
 def test_collections_are_listed_with_their_fingerprints(store: MilvusStore) -> None:

@@ -24,6 +24,7 @@ from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.upgrade import upgrade_collection
 from models.retrieval.local import open_retriever
 from quire import app
+from tests.support.store import remove
 
 pytestmark = pytest.mark.services
 
@@ -115,7 +116,7 @@ def test_what_is_forgotten_between_two_tries_of_an_upgrade_stays_gone(store: Mil
     with pytest.raises(KeyboardInterrupt):
         upgrade_collection(store.address, interrupt)
     gone, *kept = store.documents()
-    assert store.forget(gone) > 0
+    assert remove(store, gone) > 0
     upgrade_collection(store.address)
     assert store.documents() == kept
     assert store.pages_present(gone) == set() and text_hits(store, gone.title) == []

@@ -18,7 +18,7 @@ NO_STORE: Any = None  # files alone say what is done
 
 @pytest.fixture
 def files(tmp_path: Path) -> PageFiles:
-    return PageFiles(str(tmp_path))
+    return PageFiles(str(tmp_path), "quire")
 
 
 def keep(files: PageFiles, reading: MultiVectors, page: int, storage: Storage) -> None:

@@ -37,7 +37,7 @@ def test_damage_is_named_and_no_page_of_it_is_scored(model: ColPaliModel, tmp_pa
     for packed in wrong:
         with pytest.raises(InvalidInput):
             from_bytes(to_bytes(packed))
-    files = PageFiles(str(tmp_path))
+    files = PageFiles(str(tmp_path), "quire")
     kind = vectors_kind(model.spec.name, model.spec.revision)
     (page,) = model.embed_images([picture(1, 64, 64)])
     kept = pack_page(page, storage="int8", token_pooling=1)
@@ -55,7 +55,7 @@ def test_damage_is_named_and_no_page_of_it_is_scored(model: ColPaliModel, tmp_pa
 def test_pages_without_multi_vectors_of_the_model_score_nothing(
     model: ColPaliModel, tmp_path: Path
 ) -> None:
-    files = PageFiles(str(tmp_path))
+    files = PageFiles(str(tmp_path), "quire")
     kind = vectors_kind(model.spec.name, model.spec.revision)
     assert kind != vectors_kind(model.spec.name, "another")
     search = LateSearch(model, files)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 import serve.deployments.indexer
-import jobs.journal
 from cluster.settings import Settings, load_settings
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import IngestRequest
@@ -38,7 +37,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The paths of every ingest that was run; each ends well at once."""
     done: list[tuple[str, ...]] = []
 
-    def run(settings: Settings, request: IngestRequest, view: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
         done.append(request.paths)
         return a_report()
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-import serve.deployments.indexer
 import jobs.journal
+import serve.deployments.indexer
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import IngestRequest
-from serve.deployments.indexer import IndexerDeployment
 from jobs.journal import Job, Journal
+from serve.deployments.indexer import IndexerDeployment
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -99,7 +99,7 @@ def test_a_full_disk_loses_no_job(
     ran: list[str] = []
     real_save, refused = Journal.save, threading.Event()
 
-    def run(settings: Settings, request: IngestRequest, view: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
         ran.append(request.paths[0])
         view.update(SimpleNamespace(**dict.fromkeys(serve.deployments.indexer.PROGRESS, 1)))
         return a_report()

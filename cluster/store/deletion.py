@@ -1,0 +1,75 @@
+"""What is deleted stays deleted, also while an ingest writes it.
+
+A deletion first marks the document (status `deleting`), then its rows and files go, and the
+document last. A writer of an ingest asks before and after it writes whose the document is: gone or
+marked, what it wrote goes too. That a whole tenant was forgotten is a mark of its own, so that an
+ingest finds it also for documents that it has not written yet. Reads are strongly consistent.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+
+from cluster.core import Document
+from cluster.ids import document_key, filter_label, find_mark, tenant_digest
+from cluster.store import schema
+from cluster.store.client import Entity
+from cluster.store.milvus import MilvusStore, rows_of
+
+Owner = Literal["ours", "another", "gone"]  # of a document, as one ingest sees it
+
+
+def owners(store: MilvusStore, documents: Iterable[Document]) -> dict[str, Owner]:
+    """Tell for each document, by its key, whether the ingest that it comes from may write it."""
+    marks = {
+        document_key(each.tenant, each.doc_id): find_mark(each.marks, "ingest")
+        for each in documents
+    }
+    if not marks:
+        return {}
+    quoted = ", ".join(f'"{key}"' for key in marks)
+    fields = ("doc_key", "status", "labels")
+    rows = store.client.query(store.required().documents, f"doc_key in [{quoted}]", fields)
+    stored = {row["doc_key"]: row for row in rows if row["status"] != "deleting"}
+    return {key: _owner(stored.get(key), own) for key, own in marks.items()}
+
+
+def begin_deletion(store: MilvusStore, document: Document) -> None:
+    """Mark a document: from now on no ingest writes it."""
+    store.put_document(replace(document, status="deleting"))
+
+
+def end_deletion(store: MilvusStore, document: Document) -> None:
+    """Remove a document that is marked, or that the ingest which it came from wrote since.
+
+    One that a newer ingest has begun to write stays.
+    """
+    labels = filter(None, [filter_label("status", "deleting"), find_mark(document.marks, "ingest")])
+    quoted = ", ".join(f'"{label}"' for label in labels)
+    expression = f"{rows_of(document)} and array_contains_any(labels, [{quoted}])"
+    store.client.delete(store.required().documents, expression)
+
+
+def tenant_mark(store: MilvusStore, tenant: str) -> str:
+    """Return what changes when a tenant is forgotten; "" where it never was."""
+    expression = f'doc_key in ["{_mark_key(tenant)}"]'
+    rows = store.client.query(store.required().documents, expression, ("sha256",))
+    return str(rows[0]["sha256"]) if rows else ""
+
+
+def mark_tenant(store: MilvusStore, tenant: str) -> None:
+    """Write down that a tenant is forgotten now; the mark holds a digest of its name."""
+    mark = Document(schema.TENANT_MARK_ID, uuid.uuid4().hex, source="", status="deleting")
+    entity = schema.document_entity(mark) | {"doc_key": _mark_key(tenant), "labels": []}
+    store.client.upsert(store.required().documents, [entity])
+
+
+def _mark_key(tenant: str) -> str:
+    return f"{tenant_digest(tenant)}:{schema.TENANT_MARK_ID}"
+
+
+def _owner(row: Entity | None, ingest: str) -> Owner:
+    if row is None:
+        return "gone"
+    return "ours" if ingest in row["labels"] else "another"

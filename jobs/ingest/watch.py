@@ -1,0 +1,147 @@
+"""Watches the workers of an ingest: what each works on since when, and how often a page was tried.
+
+One small actor beside the driver. A worker tells it before and after each piece of work; what was
+begun and never ended has taken its worker along, or the worker is stuck in it. The driver has the
+stuck replaced.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from cluster.errors import QuireError
+from jobs.ray_data import beside_the_driver, kill_worker
+
+MAX_TRIES = 3  # of a page that ends its worker, and of a worker that ends while it starts
+START_FACTOR = 5  # loading a model may take so many times as long as a piece of work
+
+
+class WorkerEnds(QuireError):
+    """A worker ended each time that it was started."""
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A worker that was replaced, for it had worked on the same for too long."""
+
+    name: str
+    doing: tuple[str, ...]
+    seconds: float
+
+
+@dataclass
+class _Work:
+    name: str
+    handle: Any
+    keys: tuple[str, ...]
+    began: float
+    limit_s: float
+
+
+@dataclass
+class Watch:
+    """What is known of all workers; runs as an actor. `limit_s` is for one piece of work."""
+
+    limit_s: float
+    _works: dict[str, _Work] = field(default_factory=dict)  # by the id of the worker's actor
+    _tries: dict[str, int] = field(default_factory=dict)  # by what was begun and not ended
+    _sources: dict[str, str] = field(default_factory=dict)  # by document
+    _chunks: dict[str, int] = field(default_factory=dict)  # by document
+
+    def begin(
+        self, actor: str, name: str, handle: Any, keys: Sequence[str], factor: float = 1
+    ) -> None:
+        """Enter what a worker begins."""
+        limit_s = self.limit_s * factor
+        self._works[actor] = _Work(name, handle, tuple(keys), time.monotonic(), limit_s)
+        for key in keys:
+            self._tries[key] = self._tries.get(key, 0) + 1
+
+    def tries(self, keys: Sequence[str]) -> list[int]:
+        """Return how often each was begun and never ended."""
+        return [self._tries.get(key, 0) for key in keys]
+
+    def end(self, actor: str) -> None:
+        """Enter that a worker ended what it had begun."""
+        work = self._works.pop(actor, None)
+        for key in work.keys if work else ():
+            self._tries.pop(key, None)
+
+    def replace_stuck(self) -> list[Stuck]:
+        """Kill the workers that are stuck; Ray starts them again, and they try again."""
+        now = time.monotonic()
+        late = [actor for actor, work in self._works.items() if now - work.began > work.limit_s]
+        stuck = []
+        for actor in late:
+            work = self._works.pop(actor)
+            kill_worker(work.handle)
+            stuck.append(Stuck(work.name, work.keys, now - work.began))
+        return stuck
+
+    def claim(self, document: str, source: str) -> str:
+        """Return the source that a document is ingested from: the first that asked."""
+        return self._sources.setdefault(document, source)
+
+    def add_chunks(self, document: str, chunks: int) -> int:
+        """Count chunks of a document; returns how many it has now."""
+        self._chunks[document] = self._chunks.get(document, 0) + chunks
+        return self._chunks[document]
+
+
+def start_watch(limit_s: float) -> Any:
+    """Start the actor; it lives as long as its handle."""
+    return beside_the_driver(Watch).remote(limit_s)
+
+
+class Watched:
+    """A worker's side of the watch."""
+
+    def __init__(self, watch: Any, stage: str) -> None:
+        self._watch = watch
+        self._handle = ray.get_runtime_context().current_actor
+        self._actor = ray.get_runtime_context().get_actor_id()
+        self.name = f"{stage} worker {os.getpid()} on {socket.gethostname()}"
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Watch the start of the worker. Raises WorkerEnds where it ended too often in it."""
+        key = f"start of {self._actor}"
+        (tries,) = self.tries([key])
+        if tries >= MAX_TRIES:
+            raise WorkerEnds(
+                f"the {self.name} ended {tries} times while it started: look for what the system "
+                "says of it (too little memory?), or take a smaller model"
+            )
+        with self.working([key], START_FACTOR):
+            yield
+
+    @contextmanager
+    def working(self, keys: Sequence[str], factor: float = 1) -> Iterator[None]:
+        """Watch a piece of work, which may take `factor` times as long as another."""
+        begun = self._watch.begin.remote(self._actor, self.name, self._handle, list(keys), factor)
+        ray.get(begun)  # a worker that ends in it must be known to have begun
+        try:
+            yield
+        finally:
+            self._watch.end.remote(self._actor)
+
+    def tries(self, keys: Sequence[str]) -> list[int]:
+        """Return how often each was begun and took its worker along, or blocked it."""
+        tries: list[int] = ray.get(self._watch.tries.remote(list(keys)))
+        return tries
+
+    def claim(self, document: str, source: str) -> str:
+        """Return the source that a document is ingested from: the first that asked."""
+        claimed: str = ray.get(self._watch.claim.remote(document, source))
+        return claimed
+
+    def add_chunks(self, document: str, chunks: int) -> int:
+        """Count chunks of a document; returns how many it has now."""
+        total: int = ray.get(self._watch.add_chunks.remote(document, chunks))
+        return total
