@@ -130,6 +130,8 @@ def documents(
     wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
     with open_existing_store(settings) as opened:
         rows = [asdict(document) for document in opened.documents(wanted)]
+    for row in rows:
+        del row["marks"]
     columns = ("doc_id", "status", "pages", "source")
     print_rows(rows, json_, empty="no document passes", columns=columns)
 
@@ -171,7 +173,7 @@ def forget(
     collection: Collection = None,
     json_: Json = False,
 ) -> None:
-    """Remove documents: their rows and their page images, at once invisible."""
+    """Remove documents for good: rows, page files, uploads; a whole tenant with its jobs."""
     settings = load_settings(store=store, collection=collection)
     from jobs.forget import forget_documents
 
@@ -180,6 +182,43 @@ def forget(
     rows = [{"document": row.pop("doc_id"), **row} for row in rows]  # as programs know it
     columns = ("document", "rows", "images", "source")
     print_rows(rows, json_, empty="nothing was removed: no document passes", columns=columns)
+
+
+@command(app)
+def tag(
+    doc_id: Annotated[
+        list[str] | None, typer.Argument(help="Ids of documents (quire documents).")
+    ] = None,
+    path: Annotated[str, typer.Option(help="The one that was ingested from this path.")] = "",
+    tenant: Annotated[str, typer.Option(help="The tenant that owns them.")] = "",
+    add: Annotated[list[str] | None, typer.Option(help="A tag to add; may be repeated.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="A tag to remove; may be repeated.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The title from now on.")] = None,
+    meta: Annotated[
+        list[str] | None, typer.Option("--meta", help="KEY=VALUE to set; may be repeated.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="A metadata key to remove; may be repeated.")
+    ] = None,
+    store: Store = None,
+    collection: Collection = None,
+    json_: Json = False,
+) -> None:
+    """Change tags, title or metadata of documents; nothing is embedded."""
+    settings = load_settings(store=store, collection=collection)
+    from jobs.change import Edit, change_documents
+
+    edit = Edit(tuple(add or ()), tuple(remove or ()), title, parse_metadata(meta), set(drop or ()))
+    changed = change_documents(settings, tenant, doc_id or (), path, edit)
+    rows = [
+        {"doc_id": each.doc_id, "title": each.title, "tags": list(each.tags)}
+        | {"metadata": each.metadata, "source": each.source}
+        for each in changed
+    ]
+    columns = ("doc_id", "tags", "metadata", "source")
+    print_rows(rows, json_, empty="no such document", columns=columns)
 
 
 @command(app)

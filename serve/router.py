@@ -12,7 +12,7 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from cluster.core import Document, Hit, Page, Query
+from cluster.core import Document, Filter, Hit, Page, Query
 from cluster.deployments import DeploymentSpec
 from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
@@ -20,6 +20,7 @@ from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
 from cluster.store.connection import StoreConnection
 from cluster.store.milvus import MilvusStore
+from jobs.change import change_document
 from jobs.forget import Forgetter, RemovedDocument
 from jobs.journal import Job, JobRequest
 from jobs.uploads import Uploads
@@ -245,6 +246,37 @@ class Router:
     async def keep_upload(self, tenant: str, name: str, file: IO[bytes]) -> str:
         """Keep an uploaded file; returns its source. Raises InvalidInput."""
         return await self.in_background(self._uploads.put, tenant, name, file)
+
+    async def change(self, tenant: str, doc_id: str, changes: Mapping[str, Any]) -> Document:
+        """Change title, tags or metadata of a document, embedding nothing.
+
+        Raises NotFound, or InvalidInput where it is being indexed or removed, or a value is wrong.
+        """
+        return await self._watched(
+            asyncio.to_thread(lambda: change_document(self.store(), tenant, doc_id, changes))
+        )
+
+    async def namesakes(self, tenant: str, names: Sequence[str]) -> list[Document]:
+        """Return the documents of a tenant that have one of these file names."""
+
+        def look() -> list[Document]:
+            store, own = self.store(), Filter(tenant=tenant)
+            return [each for name in names for each in store.documents(own, name=name)]
+
+        return await self._watched(asyncio.to_thread(look))
+
+    async def jobs(self, tenant: str | None, limit: int, offset: int) -> tuple[list[Job], int]:
+        """Return jobs of a tenant, the newest first, and how many there are; None sees all."""
+        listed: tuple[list[Job], int] = await self._indexer.call(
+            "list_jobs", tenant, limit, offset, timeout_s=JOB_TIMEOUT_S
+        )
+        return listed
+
+    async def cancel(self, tenant: str | None, job_id: str) -> Job:
+        """Stop a job that waits or runs. Raises NotFound."""
+        await self.job(tenant, job_id)
+        job: Job | None = await self._indexer.call("cancel", job_id, timeout_s=JOB_TIMEOUT_S)
+        return self._own(job, tenant, job_id)
 
     async def submit(self, request: JobRequest) -> Job:
         """Queue a job that indexes stored files."""

@@ -43,6 +43,7 @@ from cluster.store.lite import MilvusLiteServer
 from cluster.store.ranking import RankedRow, rank_pages
 from cluster.text.terms import to_terms
 
+BATCH_ROWS = 1000  # of documents, at a time
 WRITE_ROWS = 256  # in one message: Milvus takes 64 MB, and a row of the 8B has 20 KB
 FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
 HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
@@ -203,6 +204,21 @@ class MilvusStore:
         entities = self.client.query_all(stored.documents, expression, schema.DOCUMENT_FIELDS)
         documents = [schema.to_document(entity) for entity in entities]
         return sorted(documents, key=lambda document: (-document.time_ms, document.source))
+
+    def each_document(
+        self, wanted: Filter = Filter(), *, with_error: bool = False
+    ) -> Iterator[list[Document]]:
+        """Yield every document that passes, in batches and in no order.
+
+        `with_error`: only those of which something is not in the index, and `error` says why.
+        """
+        stored = self.stored()
+        parts = [to_expression(wanted), schema.IS_DOCUMENT, 'error != ""' if with_error else ""]
+        expression = " and ".join(filter(None, parts))
+        fields = schema.DOCUMENT_FIELDS
+        if stored:
+            for entities in self.client.iterate(stored.documents, expression, fields, BATCH_ROWS):
+                yield [schema.to_document(entity) for entity in entities]
 
     def pages_present(self, document: Document) -> set[int]:
         """Return the pages of a document whose rows are in the index."""

@@ -38,7 +38,9 @@ class CheckDocuments:
         self.context = context
         self.store = MilvusStore(context.address)
         self.files = PageFiles.from_settings(context.settings)
-        self.finder = TaskFinder(context, self.store, self.files)
+        self.finder = TaskFinder(
+            context.settings, context.readings, self.store, self.files, reindex=context.reindex
+        )
         self.renderer = Renderer(RenderLimits.from_settings(context.settings))
         self.watched = Watched(context.watch, "checking")
 

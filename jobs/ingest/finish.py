@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cluster.core import Document, Filter
+from cluster.core import Document, DocumentStatus, Filter
 from cluster.ids import document_key
 from cluster.settings import Settings
 from cluster.store.deletion import Owner, end_deletion, owners
@@ -46,6 +46,13 @@ class DocumentFinisher:
             self._forgetter.forget_unwritten(document)
             return Finish(document, "gone")
         return self._settle(document, present, pages, sound)
+
+    def cancel(self, document: Document) -> None:
+        """Store the status of a document whose ingest was stopped: what is in can be found."""
+        owner = owners(self._store, [document])[document_key(document.tenant, document.doc_id)]
+        if owner == "ours":
+            status: DocumentStatus = "indexed" if self._count(document) else "failed"
+            self._store.put_document(replace(document, status=status))
 
     def _settle(self, document: Document, present: int, pages: int, sound: int) -> Finish:
         """Store the final status of a document, of which `present` pages are in the index."""

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.core import Document, Filter, Hit, Page, Scalar, Verdict
+from cluster.core import Document, DocumentStatus, Filter, Hit, Page, Scalar, Verdict
 from cluster.settings import Settings
+from jobs.journal import JobKind
+from jobs.journal import Status as JobStatus
 from models.evidence.regions import Evidence, Method, Region
 from models.ocr_quality.predictor import QualityPrediction, verdict
 from models.registry import Kind
@@ -279,7 +281,7 @@ class DocumentBody(BaseModel):
     title: str
     source: str
     pages: int
-    status: Literal["indexing", "indexed", "failed", "skipped"]
+    status: DocumentStatus
     error: str
     tenant: str
     tags: list[str]
@@ -313,19 +315,47 @@ class RemovedBody(BaseModel):
     images: int
 
 
+class DocumentChange(BaseModel):
+    """What is to be known of a document from now on; what is not named stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[str, Field(max_length=1024)] | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Scalar] | None = None
+
+
+class NamesakeBody(BaseModel):
+    """A document that is in the index under the name of an uploaded file, with other bytes."""
+
+    name: str
+    doc_id: str
+
+
 class JobAccepted(BaseModel):
     job_id: str
-    status: str
+    status: JobStatus
+    same_name: list[NamesakeBody] = Field(
+        default=[],
+        description="Documents of the same name that stay: upload with `replaces` to replace one.",
+    )
 
 
 class JobBody(BaseModel):
     job_id: str
-    kind: Literal["ingest", "reindex"]
-    status: Literal["queued", "running", "succeeded", "failed"]
+    kind: JobKind
+    status: JobStatus
+    tenant: str
+    files: list[str] = Field(description="Names of the files that it is about.")
     created_at: datetime
     error: str | None
     progress: dict[str, int]
     documents: list[dict[str, Any]]
+
+
+class JobList(BaseModel):
+    jobs: list[JobBody]
+    total: int
 
 
 class ModelBody(BaseModel):

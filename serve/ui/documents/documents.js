@@ -12,6 +12,7 @@ const TYPING_S = 0.25;
 const CHANGED_S = 1;
 const STATUSES = {
   indexed: "statusIndexed", indexing: "statusIndexing", failed: "statusFailed", skipped: "statusSkipped",
+  deleting: "statusDeleting",
 };
 
 /** `open(document)`: its first page; `only(document)`: search in it; `reindexing(job, label)`. */

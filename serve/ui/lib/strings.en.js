@@ -147,15 +147,20 @@ export default {
   jobQueued: "Waiting to start…",
   jobProgress: ({ pages, pages_done, documents, documents_done, failures }) =>
     `${documents_done} of ${count(documents, "document", "documents")} · ${pages_done} of ${count(pages, "page", "pages")}${failures ? ` · ${failures} failed` : ""}`,
-  jobSucceeded: ({ indexed, unchanged, skipped, failed }) =>
+  jobSucceeded: ({ indexed, updated, unchanged, skipped, failed }) =>
     [
-      `${indexed} indexed`, unchanged ? `${unchanged} already there` : "",
+      `${indexed} indexed`, updated ? `${updated} updated` : "",
+      unchanged ? `${unchanged} already there` : "",
       skipped ? `${skipped} skipped` : "", failed ? `${failed} failed` : "",
     ].filter(Boolean).join(" · "),
   jobFailed: "Failed",
+  jobCancelled: "Stopped; what was indexed stays",
+  stopJob: "Stop",
+  sameName: (name) => `Another version of ${name} is in the index and stays; remove it below if this one replaces it.`,
   jobLost: "The server no longer knows this job: it was restarted. The list below shows what is indexed; add the rest again.",
   report: (number) => `What came of ${count(number, "file", "files")}`,
   file_indexed: "indexed",
+  file_updated: "details updated",
   file_unchanged: "already there",
   file_skipped: "skipped",
   file_failed: "failed",
@@ -175,6 +180,7 @@ export default {
   statusIndexing: "indexing",
   statusFailed: "failed",
   statusSkipped: "skipped",
+  statusDeleting: "being removed",
   documentCount: (number) => count(number, "document", "documents"),
   noDocumentFound: "No such document",
   noDocumentFoundText: "Use fewer letters of its name, or another tag or status.",

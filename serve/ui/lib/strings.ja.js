@@ -143,15 +143,20 @@ export default {
   jobQueued: "開始を待っています…",
   jobProgress: ({ pages, pages_done, documents, documents_done, failures }) =>
     `文書 ${documents_done} / ${documents} · ページ ${pages_done} / ${pages}${failures ? ` · 失敗 ${failures}` : ""}`,
-  jobSucceeded: ({ indexed, unchanged, skipped, failed }) =>
+  jobSucceeded: ({ indexed, updated, unchanged, skipped, failed }) =>
     [
-      `登録 ${indexed}`, unchanged ? `変更なし ${unchanged}` : "",
+      `登録 ${indexed}`, updated ? `情報を更新 ${updated}` : "",
+      unchanged ? `変更なし ${unchanged}` : "",
       skipped ? `対象外 ${skipped}` : "", failed ? `失敗 ${failed}` : "",
     ].filter(Boolean).join(" · "),
   jobFailed: "失敗しました",
+  jobCancelled: "停止しました（登録済みの分は残ります）",
+  stopJob: "停止",
+  sameName: (name) => `「${name}」という名前の別の文書が登録されています。置き換える場合は、下の一覧で古い方を削除してください。`,
   jobLost: "サーバーが再起動したため、この処理の情報がありません。下の一覧で登録済みの文書を確認し、残りをもう一度追加してください。",
   report: (number) => `${number} 個のファイルの結果`,
   file_indexed: "登録",
+  file_updated: "情報を更新",
   file_unchanged: "変更なし",
   file_skipped: "対象外",
   file_failed: "失敗",
@@ -171,6 +176,7 @@ export default {
   statusIndexing: "処理中",
   statusFailed: "失敗",
   statusSkipped: "対象外",
+  statusDeleting: "削除中",
   documentCount: (number) => `${number} 件`,
   noDocumentFound: "該当する文書がありません",
   noDocumentFoundText: "名前を短くするか、別のタグや状態を選んでください。",

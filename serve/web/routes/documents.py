@@ -1,6 +1,7 @@
 """Documents: upload, list, fetch, index again, remove."""
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -15,10 +16,14 @@ from cluster.ids import sha256_of
 from cluster.sources import local_copy
 from cluster.store.schema import check_document_fields
 from jobs.journal import JobRequest
+from jobs.uploads import doc_id_of_upload
+from serve.router import Router
 from serve.web.bodies import (
     DocumentBody,
+    DocumentChange,
     DocumentList,
     JobAccepted,
+    NamesakeBody,
     RemovedBody,
     Tenant,
     file_name,
@@ -38,6 +43,11 @@ UPLOAD_BODY = body_schema(
         "tags": {"type": "string", "description": "Separated by commas."},
         "metadata": {"type": "string", "description": "A JSON object."},
         "tenant": {"type": "string"},
+        "replaces": {
+            "type": "string",
+            "description": "Id of the document that this one file replaces: it is forgotten once "
+            "the new one is in.",
+        },
     },
     required=("files",),
 )
@@ -56,12 +66,18 @@ async def upload(request: Request, service: Serving, caller: Ingester) -> JobAcc
         files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
         if not files:
             raise InvalidInput("there is no file in the field `files`")
+        replaces = _text(form.get("replaces"))
+        if replaces:
+            await _check_replaces(service, tenant, replaces, len(files))
         paths = [
             await service.keep_upload(tenant, file.filename or "", file.file) for file in files
         ]
-    job_request = JobRequest("ingest", tenant, tuple(dict.fromkeys(paths)), tags, metadata)
+        size = sum(file.size or 0 for file in files)
+    sources = tuple(dict.fromkeys(paths))
+    others = await _others_of_that_name(service, tenant, sources, replaces)
+    job_request = JobRequest("ingest", tenant, sources, tags, metadata, replaces, size)
     job = await service.submit(job_request)
-    return JobAccepted(job_id=job.job_id, status=job.status)
+    return JobAccepted(job_id=job.job_id, status=job.status, same_name=others)
 
 
 @routes.get("")
@@ -125,6 +141,19 @@ async def original(
     )
 
 
+@routes.patch("/{doc_id}")
+async def change(
+    doc_id: DocumentId,
+    changes: DocumentChange,
+    service: Serving,
+    caller: Ingester,
+    tenant: Tenant | None = None,
+) -> DocumentBody:
+    """Change title, tags or metadata of a document; nothing is embedded again."""
+    given = changes.model_dump(exclude_none=True)
+    return DocumentBody.of(await service.change(caller.one_tenant(tenant), doc_id, given))
+
+
 @routes.delete("/{doc_id}")
 async def forget(
     doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
@@ -145,6 +174,27 @@ async def reindex(
     )
     job = await service.submit(job_request)
     return JobAccepted(job_id=job.job_id, status=job.status)
+
+
+async def _check_replaces(service: Router, tenant: str, doc_id: str, files: int) -> None:
+    """Raise InvalidInput or NotFound where a document cannot be replaced by an upload."""
+    if files != 1:
+        raise InvalidInput("`replaces` names one document: upload one file with it")
+    await service.document(tenant, doc_id)
+
+
+async def _others_of_that_name(
+    service: Router, tenant: str, sources: Sequence[str], replaces: str
+) -> list[NamesakeBody]:
+    """List documents with the name of an uploaded file and other bytes, which stay."""
+    uploaded = {doc_id_of_upload(source) for source in sources} | {replaces}
+    names = [file_name(source) for source in sources]
+    others = await service.namesakes(tenant, names)
+    return [
+        NamesakeBody(name=file_name(each.source), doc_id=each.doc_id)
+        for each in others
+        if each.doc_id not in uploaded
+    ]
 
 
 def _text(value: Any) -> str:

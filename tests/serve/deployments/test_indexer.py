@@ -31,7 +31,7 @@ def test_a_job_runs_and_its_end_is_on_disk(
 ) -> None:
     asked: list[IngestRequest] = []
 
-    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
         asked.append(request)
         with view:
             for done in range(1, 4):
@@ -87,7 +87,7 @@ def test_two_replicas_run_a_job_once(settings: Settings, monkeypatch: pytest.Mon
     ran: list[str] = []
     go = threading.Event()
 
-    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
         ran.append(request.paths[0])
         view.update(SimpleNamespace(**dict.fromkeys(serve.deployments.indexer.PROGRESS, 7)))
         assert go.wait(5)
@@ -122,7 +122,7 @@ import serve.deployments.indexer
 from cluster.settings import load_settings
 from jobs.journal import JobRequest
 
-def run(settings, request, view, is_stopped):
+def run(settings, request, view, ask_stop):
     print("runs", flush=True)
     time.sleep(60)
 
@@ -170,7 +170,7 @@ def test_a_tenant_sees_names_of_files_only(
         ),
     ]
 
-    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
