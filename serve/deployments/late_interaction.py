@@ -6,6 +6,7 @@ takes longer is to read the pages' files.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,21 +17,31 @@ from models.evidence.regions import Evidence
 from models.inputs import MultimodalInput
 from serve.deployments.models import ServedModels
 from serve.deployments.serial import in_turn
-from serve.deployments.start import ModelDeployment
+from serve.deployments.start import ModelDeployment, at_low_priority
 from serve.tracing import traced
+
+if TYPE_CHECKING:
+    from models.late_interaction.model import ColPaliModel
+
+
+def _load(models: ServedModels) -> "ColPaliModel":
+    """Return the model, warm."""
+    from models.late_interaction.model import ColPaliModel
+
+    model = ColPaliModel(models.late_interaction)
+    model.embed_query("warm up")
+    return model
 
 
 class LateInteractionDeployment(ModelDeployment):
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
-        from models.late_interaction.model import ColPaliModel
+        super().__init__(spec, settings)
+        model = at_low_priority(lambda: _load(models))
+        model.budget.on_refusal = self._count_out_of_memory
         from models.late_interaction.search import LateSearch
 
-        super().__init__(spec, settings)
-        model = ColPaliModel(models.late_interaction)
-        model.budget.on_refusal = self._count_out_of_memory
-        model.embed_query("warm up")
         self._search = LateSearch(model, PageFiles.from_settings(settings))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="late-interaction")
 
