@@ -88,11 +88,19 @@ class MilvusStore:
     Every method raises StoreUnavailable where Milvus does not answer.
     """
 
-    def __init__(self, address: StoreAddress, revive: Callable[[], None] = lambda: None) -> None:
-        """Connect; `revive` starts an embedded server again that ended. Raises StoreUnavailable."""
+    def __init__(
+        self,
+        address: StoreAddress,
+        revive: Callable[[], None] = lambda: None,
+        client: Client | None = None,
+    ) -> None:
+        """Connect, or use a connection; `revive` starts an embedded server again that ended.
+
+        Raises StoreUnavailable.
+        """
         self.address = address
         self.name = address.collection
-        self.client = Client(address, revive)
+        self.client = client or Client(address, revive)
         self.revive = revive
         self._cached: StoredCollection | None = None
 
@@ -161,8 +169,9 @@ class MilvusStore:
         return fingerprints
 
     def collection(self, name: str) -> "MilvusStore":
-        """Another collection of the same store."""
-        return MilvusStore(replace(self.address, collection=name))
+        """Another collection of the same store, over the same connection."""
+        address = replace(self.address, collection=name)
+        return MilvusStore(address, self.revive, self.client)
 
     def put_document(self, document: Document) -> None:
         """Write or overwrite a document's row."""

@@ -108,13 +108,17 @@ class RerankerHandle(ModelHandle):
 
 class LateInteractionHandle(ModelHandle):
     async def match(
-        self, question: MultimodalInput, pages: Sequence[PageKey], timeout_s: float
+        self, question: MultimodalInput, pages: Sequence[PageKey], collection: str, timeout_s: float
     ) -> np.ndarray:
-        scores: np.ndarray = await self.ask("match", question, list(pages), timeout_s=timeout_s)
+        scores: np.ndarray = await self.ask(
+            "match", question, list(pages), collection, timeout_s=timeout_s
+        )
         return scores
 
-    async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
-        evidence: Evidence = await self.ask("evidence", text, page, timeout_s=timeout_s)
+    async def evidence(
+        self, text: str, page: PageKey, collection: str, timeout_s: float
+    ) -> Evidence:
+        evidence: Evidence = await self.ask("evidence", text, page, collection, timeout_s=timeout_s)
         return evidence
 
 

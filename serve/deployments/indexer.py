@@ -262,7 +262,9 @@ class IndexerDeployment:
             is_job=True,
             replaces=(asked.replaces,) if asked.replaces else (),
         )
-        report = run_ingest(self._settings, request, view, ask_stop)
+        own = self._settings
+        settings = own.model_copy(update={"collection": asked.collection or own.collection})
+        report = run_ingest(settings, request, view, ask_stop)
         if report.new_pages:
             service_metrics().pages_indexed.inc(report.new_pages)
         for _ in report.halved_batch_tokens:

@@ -22,6 +22,7 @@ from serve.tracing import traced
 
 if TYPE_CHECKING:
     from models.late_interaction.model import ColPaliModel
+    from models.late_interaction.search import LateSearch
 
 
 def _load(models: ServedModels) -> "ColPaliModel":
@@ -38,24 +39,31 @@ class LateInteractionDeployment(ModelDeployment):
 
     def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
         super().__init__(spec, settings)
-        model = at_low_priority(lambda: _load(models))
-        model.budget.on_refusal = self._count_out_of_memory
-        from models.late_interaction.search import LateSearch
-
-        self._search = LateSearch(model, PageFiles.from_settings(settings))
+        self._model = at_low_priority(lambda: _load(models))
+        self._model.budget.on_refusal = self._count_out_of_memory
+        self._page_images_url = settings.page_images_url
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="late-interaction")
 
     @traced("match")
     async def match(
-        self, question: MultimodalInput, pages: Sequence[PageKey], timeout_s: float
+        self, question: MultimodalInput, pages: Sequence[PageKey], collection: str, timeout_s: float
     ) -> np.ndarray:
-        """MaxSim of each page, float32[pages]; NaN for one without multi-vectors.
+        """MaxSim of each page of a collection, float32[pages]; NaN for one without multi-vectors.
 
         Raises InvalidInput, DeadlineExceeded or OutOfMemory.
         """
-        return await in_turn(self._worker, timeout_s, self._search.score, question, pages)
+        search = self._search(collection)
+        return await in_turn(self._worker, timeout_s, search.score, question, pages)
 
     @traced("evidence")
-    async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
+    async def evidence(
+        self, text: str, page: PageKey, collection: str, timeout_s: float
+    ) -> Evidence:
         """Find where on a page the words of a text are. Raises NotFound or DeadlineExceeded."""
-        return await in_turn(self._worker, timeout_s, self._search.evidence, text, page)
+        search = self._search(collection)
+        return await in_turn(self._worker, timeout_s, search.evidence, text, page)
+
+    def _search(self, collection: str) -> "LateSearch":
+        from models.late_interaction.search import LateSearch
+
+        return LateSearch(self._model, PageFiles(self._page_images_url, collection))

@@ -28,7 +28,7 @@ from serve.web.bodies import (
     Tenant,
     file_name,
 )
-from serve.web.dependencies import FILE_FIELD, Ingester, Searcher, Serving, body_schema, is_form
+from serve.web.dependencies import FILE_FIELD, Chosen, Ingester, Searcher, body_schema, is_form
 
 routes = APIRouter(prefix="/v1/documents", tags=["documents"])
 MAX_FILES = 100
@@ -54,7 +54,7 @@ UPLOAD_BODY = body_schema(
 
 
 @routes.post("", status_code=202, openapi_extra=UPLOAD_BODY)
-async def upload(request: Request, service: Serving, caller: Ingester) -> JobAccepted:
+async def upload(request: Request, service: Chosen, caller: Ingester) -> JobAccepted:
     """Keep documents and index them in the background; the job tells how far it is."""
     if not is_form(request):
         raise InvalidInput("upload documents as multipart/form-data with a field `files`")
@@ -75,14 +75,16 @@ async def upload(request: Request, service: Serving, caller: Ingester) -> JobAcc
         size = sum(file.size or 0 for file in files)
     sources = tuple(dict.fromkeys(paths))
     others = await _others_of_that_name(service, tenant, sources, replaces)
-    job_request = JobRequest("ingest", tenant, sources, tags, metadata, replaces, size)
+    job_request = JobRequest(
+        "ingest", tenant, sources, tags, metadata, replaces, service.settings.collection, size
+    )
     job = await service.submit(job_request)
     return JobAccepted(job_id=job.job_id, status=job.status, same_name=others)
 
 
 @routes.get("")
 async def documents(
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     tenant: Tenant | None = None,
     tag: Annotated[str, Query(max_length=256)] = "",
@@ -104,7 +106,7 @@ async def documents(
 
 @routes.get("/{doc_id}")
 async def document(
-    doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Searcher, tenant: Tenant | None = None
 ) -> DocumentBody:
     """Return one document."""
     return DocumentBody.of(await service.document(caller.one_tenant(tenant), doc_id))
@@ -116,7 +118,7 @@ async def document(
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
 async def original(
-    doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Searcher, tenant: Tenant | None = None
 ) -> FileResponse:
     """The file as it was ingested, while it still has the same bytes."""
     stored = await service.document(caller.one_tenant(tenant), doc_id)
@@ -145,7 +147,7 @@ async def original(
 async def change(
     doc_id: DocumentId,
     changes: DocumentChange,
-    service: Serving,
+    service: Chosen,
     caller: Ingester,
     tenant: Tenant | None = None,
 ) -> DocumentBody:
@@ -156,7 +158,7 @@ async def change(
 
 @routes.delete("/{doc_id}")
 async def forget(
-    doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Ingester, tenant: Tenant | None = None
 ) -> RemovedBody:
     """Remove a document: its rows, its page images, and the file that was uploaded."""
     gone = await service.forget(caller.one_tenant(tenant), doc_id)
@@ -165,12 +167,17 @@ async def forget(
 
 @routes.post("/{doc_id}/reindex", status_code=202)
 async def reindex(
-    doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Ingester, tenant: Tenant | None = None
 ) -> JobAccepted:
     """Render, read and embed a document again, in the background."""
     stored = await service.document(caller.one_tenant(tenant), doc_id)
     job_request = JobRequest(
-        "reindex", stored.tenant, (stored.source,), stored.tags, stored.metadata
+        "reindex",
+        stored.tenant,
+        (stored.source,),
+        stored.tags,
+        stored.metadata,
+        collection=service.settings.collection,
     )
     job = await service.submit(job_request)
     return JobAccepted(job_id=job.job_id, status=job.status)

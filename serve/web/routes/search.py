@@ -24,9 +24,9 @@ from serve.web.bodies import (
 )
 from serve.web.dependencies import (
     FILE_FIELD,
+    Chosen,
     Deadline,
     Searcher,
-    Serving,
     body_schema,
     first_problem,
     is_form,
@@ -47,7 +47,7 @@ SEARCH_BODY = body_schema(
 
 @routes.post("/v1/search", response_model=SearchResponse, openapi_extra=SEARCH_BODY)
 async def search(
-    request: Request, service: Serving, caller: Searcher, deadline: Deadline
+    request: Request, service: Chosen, caller: Searcher, deadline: Deadline
 ) -> Response:
     """Find pages by text, by screenshot, or by both."""
     asked, image = await _asked(request, service.settings)
@@ -72,7 +72,7 @@ async def search(
 @routes.get("/v1/pages/{page_id}")
 async def page(
     page_id: str,
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     tenant: Tenant | None = None,
     q: Annotated[
@@ -89,7 +89,7 @@ async def page(
 async def page_image(
     request: Request,
     page_id: str,
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     tenant: Tenant | None = None,
     width: Annotated[int | None, Query(ge=16, le=8192, description="At most so many px.")] = None,

@@ -1,5 +1,6 @@
 """What breaks while 500 pages are ingested, and what is there afterwards."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.support.faults import (
     workers,
     write_survey,
 )
+from tests.support.paths import ROOT
 from tests.support.ray_process import RayProcess
 
 pytestmark = pytest.mark.long
@@ -166,3 +168,15 @@ def test_the_disk_of_the_page_files_is_full(folder: Path) -> None:
     assert psutil.disk_usage(str(folder)).free
     with ingest(folder, page_images=str(folder / "large")) as run:
         assert_whole(folder, run.end())
+
+
+def test_a_machine_leaves_in_the_middle(folder: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.lost_node", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-4000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    for ingest_result in result.values():
+        assert ingest_result["states"] == {"indexed": 1} and ingest_result["status"] == "indexed"
+        assert (ingest_result["pages"], ingest_result["rows"]) == (PAGES, 2 * PAGES)
+    assert result["lost"]["left"]
+    assert result["lost"]["seconds"] <= 2 * result["clean"]["seconds"], result
