@@ -32,7 +32,7 @@ from cluster.store.client import (
     retried,
     store_token,
 )
-from cluster.store.filters import to_expression, with_labels
+from cluster.store.filters import document_expression, to_expression, with_labels
 from cluster.store.format import (
     StoredCollection,
     collection_names,
@@ -189,11 +189,11 @@ class MilvusStore:
         source: str | None = None,
         status: DocumentStatus | None = None,
     ) -> list[Document]:
-        """Documents that pass, newest first."""
+        """Documents that pass, newest first. Raises InvalidInput."""
         stored = self.stored()
         if stored is None:
             return []
-        parts = [to_expression(wanted)]
+        parts = [document_expression(wanted)]
         if source is not None:
             parts.append(with_labels([filter_label("source", source)]))
         if status is not None:
