@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import SecretStr
 from ray import serve
 
+from cluster.capacity.fit import in_one_process
 from cluster.capacity.formulas import replica_memory
-from cluster.capacity.shares import with_gpu_shares
+from cluster.capacity.shares import UPLOADS, with_gpu_shares
 from cluster.deployments import DEPLOYMENTS, INDEXER_CPUS, DeviceScaling, Scaling
 from cluster.errors import InvalidInput
 from cluster.hardware import accelerators, detect_gpus
@@ -96,6 +97,9 @@ def gpu_shares_chosen(settings: Settings) -> Settings:
         "embedder": _memory(models.embedder_spec, models.embedder.precision),
         "reranker": _memory(models.reranker_spec, models.reranker.precision),
     }
+    if settings.multi_vectors != "off":  # an ingest's worker has both models
+        late = _memory(models.late_interaction_spec, "bf16")
+        memory[UPLOADS] = in_one_process(memory["embedder"], late)
     try:
         return with_gpu_shares(settings, gpus, memory, card)
     except InvalidInput:

@@ -40,7 +40,8 @@ def with_gpu_shares(
     """Return the settings with a share, and that share of memory, for each deployment without one.
 
     All of `max_replicas` get room where that is possible, else as many as fit; the worker that
-    embeds uploads always does. memory: of a replica of each deployment, by name. card: the kind of
+    embeds uploads always does. memory: of a replica of each deployment, by name, and of
+    "uploads" where that worker needs more than an embedder. card: the kind of
     all GPUs, where it is known. Raises InvalidInput where `min_replicas` do not fit.
     """
     if not gpus or all(_share(spec, settings) is not None for spec in DEPLOYMENTS):
@@ -81,13 +82,17 @@ def gpu_users(
 
     The worker embeds with the embedder's share; where the embedder has none, with gpus_per_worker.
     """
+
+    def least(*names: str) -> float:
+        needed = [memory[name].total for name in names if memory and name in memory]
+        return math.ceil(1e4 * max(needed) / card.memory_bytes) / 1e4 if needed and card else 0.0
+
     users = []
     for spec in DEPLOYMENTS:
         scaling = spec.scaling(settings)
         replicas = scaling.max_replicas if at_most else max(1, scaling.min_replicas)
-        needed = (memory or {}).get(spec.name)
-        least = math.ceil(1e4 * needed.total / card.memory_bytes) / 1e4 if needed and card else 0.0
-        users.append(GpuUser(spec.name, replicas, _share(spec, settings), least))
+        alike = (spec.name, UPLOADS) if spec.name == "embedder" else (spec.name,)
+        users.append(GpuUser(spec.name, replicas, _share(spec, settings), least(*alike)))
     embedder = next(user for user in users if user.name == "embedder")
     share = settings.gpus_per_worker if embedder.share == 0 else embedder.share
     return [*users, GpuUser(UPLOADS, 1, share, embedder.least)]
@@ -212,7 +217,7 @@ def _why_not(
     for user in users:
         if user.share == 0:
             continue
-        size = memory.get("embedder" if user.name == UPLOADS else user.name)
+        size = memory.get(user.name, memory.get("embedder" if user.name == UPLOADS else ""))
         needs = f" of {size.total / GIB:.1f} GiB" if size and card and user.share is None else ""
         share = "" if user.share is None else f" with {user.share:g} GPU"
         parts.append(f"{user.replicas} × {titles[user.name]}{needs}{share}")

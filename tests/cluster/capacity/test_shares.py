@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.capacity.fit import in_one_process
 from cluster.capacity.formulas import replica_memory
 from cluster.capacity.shares import (
     UPLOADS,
@@ -96,6 +97,18 @@ def test_a_model_gets_no_less_than_its_memory() -> None:
     assert embedder and reranker and 2 * embedder + reranker <= 1
     for share, name in ((embedder, "embedder"), (reranker, "reranker")):
         assert share * card.memory_bytes >= mixed[name].total
+
+
+def test_uploads_that_need_more_widen_the_share_that_they_have_of_the_embedder() -> None:
+    card = accelerators()["H100"]
+    both = in_one_process(TWO_B["embedder"], EIGHT_B["embedder"])
+    memory = {**TWO_B, UPLOADS: both}
+    for gpus in (1, 2):
+        share, _ = shares_of(with_gpu_shares(load_settings(), gpus, memory, card))
+        assert share and share * card.memory_bytes >= both.total
+    small = accelerators()["A10G"]
+    with pytest.raises(InvalidInput, match="worker of uploads of"):
+        with_gpu_shares(load_settings(), 2, memory, small)
 
 
 @pytest.mark.parametrize(
