@@ -11,6 +11,7 @@ import typer
 from cluster.command_options import (
     Collection,
     Dimensions,
+    FilterText,
     Json,
     MaxPixels,
     Metadata,
@@ -27,7 +28,7 @@ from cluster.command_options import (
     setting,
     settings_among,
 )
-from cluster.core import Filter, Query
+from cluster.core import Condition, Filter, Query
 from cluster.errors import FormatMismatch, NotFound
 from cluster.settings import Settings, load_settings
 
@@ -53,6 +54,7 @@ def search(
     ] = None,
     after: Annotated[datetime | None, typer.Option(help="Ingested at or after (UTC).")] = None,
     before: Annotated[datetime | None, typer.Option(help="Ingested before (UTC).")] = None,
+    filter_: FilterText = None,
     fusion: Annotated[str | None, setting("fusion")] = None,
     dense_weight: Annotated[float | None, setting("dense_weight")] = None,
     rerank: Annotated[str | None, setting("rerank")] = None,
@@ -89,6 +91,7 @@ def search(
         before=before,
         min_cer=min_cer,
         max_cer=max_cer,
+        condition=_read_filter(filter_),
     )
     query = Query(text=text, image=_read_image(image, settings), filter=wanted)
     from models.retrieval.local import open_retriever
@@ -119,6 +122,7 @@ def documents(
     tenant: Tenant = None,
     tag: Tags = None,
     meta: Metadata = None,
+    filter_: FilterText = None,
     store: Store = None,
     collection: Collection = None,
     json_: Json = False,
@@ -127,7 +131,12 @@ def documents(
     settings = load_settings(store=store, collection=collection)
     from cluster.store.milvus import open_existing_store
 
-    wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
+    wanted = Filter(
+        tenant=tenant,
+        tags=tuple(tag or ()),
+        metadata=parse_metadata(meta),
+        condition=_read_filter(filter_),
+    )
     with open_existing_store(settings) as opened:
         rows = [asdict(document) for document in opened.documents(wanted)]
     for row in rows:
@@ -269,6 +278,13 @@ def vectors(
 
     pages = export_vectors(settings, file, kind=kind, pooling=pooling, out=out)
     print(f"{pages} pages in {out}")
+
+
+def _read_filter(text: str | None) -> Condition | None:
+    """Return the conditions of `--filter`. Raises InvalidInput."""
+    from cluster.store.filter_language import parse_filter
+
+    return parse_filter(text) if text else None
 
 
 def _read_image(path: Path | None, settings: Settings) -> Any:

@@ -31,7 +31,7 @@ from cluster.store.client import (
     StoreAddress,
     store_token,
 )
-from cluster.store.filters import to_expression, with_labels
+from cluster.store.filters import document_expression, to_expression, with_labels
 from cluster.store.format import (
     StoredCollection,
     collection_names,
@@ -198,11 +198,14 @@ class MilvusStore:
         name: str | None = None,
         status: DocumentStatus | None = None,
     ) -> list[Document]:
-        """Documents that pass, newest first; `name` is a file's, without its folders."""
+        """Documents that pass, newest first; `name` is a file's, without its folders.
+
+        Raises InvalidInput.
+        """
         stored = self.stored()
         if stored is None:
             return []
-        parts = [to_expression(wanted), schema.IS_DOCUMENT]
+        parts = [document_expression(wanted), schema.IS_DOCUMENT]
         if source is not None:
             parts.append(with_labels([filter_label("source", source)]))
         if name is not None:
@@ -222,7 +225,8 @@ class MilvusStore:
         `with_error`: only those of which something is not in the index, and `error` says why.
         """
         stored = self.stored()
-        parts = [to_expression(wanted), schema.IS_DOCUMENT, 'error != ""' if with_error else ""]
+        parts = [document_expression(wanted), schema.IS_DOCUMENT]
+        parts += ['error != ""'] if with_error else []
         expression = " and ".join(filter(None, parts))
         fields = schema.DOCUMENT_FIELDS
         if stored:

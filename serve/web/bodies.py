@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.core import Document, DocumentStatus, Filter, Hit, Page, Scalar, Verdict
+from cluster.core import Condition, Document, DocumentStatus, Filter, Hit, Page, Scalar, Verdict
 from cluster.settings import Settings
 from jobs.journal import JobKind
 from jobs.journal import Status as JobStatus
@@ -16,6 +16,7 @@ from models.registry import Kind
 RETRY_S = "2"  # when to ask again a service that is not ready
 MAX_TEXT_CHARS = 32_768
 MAX_URL_CHARS = 800  # up to 12 bytes each in a URL; HAProxy refuses heads of requests over 15 KiB
+FILTER_HELP = 'Conditions in the language of filters, e.g. {"year": {"gte": 2020}}.'
 MAX_PAGES = 1000
 MAX_CANDIDATES = 200
 Tenant = Annotated[str, Field(max_length=256)]
@@ -42,7 +43,7 @@ class Filters(Body):
     min_cer: Share | None = Field(None, description="Least expected CER of a page, 0 to 1.")
     max_cer: Share | None = Field(None, description="Most; pages without one pass neither.")
 
-    def to_filter(self, tenant: str | None) -> Filter:
+    def to_filter(self, tenant: str | None, condition: Condition | None) -> Filter:
         return Filter(
             tenant=tenant,
             tags=tuple(self.tags),
@@ -52,6 +53,7 @@ class Filters(Body):
             before=self.before,
             min_cer=self.min_cer,
             max_cer=self.max_cer,
+            condition=condition,
         )
 
 
@@ -64,6 +66,7 @@ class SearchRequest(Body):
             "examples": [
                 {"text": "cracked seat tube", "top_k": 5},
                 {"text": "焙煎中に火が出たとき", "mode": "hybrid", "rerank": "cross-encoder"},
+                {"text": "invoice", "filter": {"tag": "paid", "year": {"gte": 2020}}},
             ]
         },
     )
@@ -71,6 +74,7 @@ class SearchRequest(Body):
     text: str = Field("", max_length=MAX_TEXT_CHARS)
     image: str | None = Field(None, description="A data URL or base64 of PNG, JPEG, WebP or TIFF.")
     filters: Filters = Filters()
+    filter: dict[str, Any] = Field({}, description=f"{FILTER_HELP} Holds as well as `filters`.")
     mode: Literal["hybrid", "dense", "text"] | None = None
     rerank: Literal["auto", "none", "cross-encoder", "late-interaction"] | None = None
     top_k: int | None = Field(None, ge=1, le=MAX_PAGES)

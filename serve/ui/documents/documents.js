@@ -25,8 +25,9 @@ export function createDocuments({ open, only, reindexing, counted }) {
   let timer = 0;
 
   function filters() {
-    const [q, tag, status] = ["q", "tag", "status"].map((name) => byId(`documents-${name}`).value.trim());
-    return { q, tag, status };
+    const names = ["q", "tag", "status", "conditions"];
+    const [q, tag, status, filter] = names.map((name) => byId(`documents-${name}`).value.trim());
+    return { q, tag, status, filter };
   }
 
   function filtered() {
@@ -171,6 +172,7 @@ export function createDocuments({ open, only, reindexing, counted }) {
   for (const input of ["q", "tag", "status"]) {
     byId(`documents-${input}`).addEventListener("input", () => loadSoon(TYPING_S));
   }
+  byId("documents-conditions").addEventListener("change", () => load()); // half of it is no JSON
   onLanguage(show);
 
   return { load, show, changed: () => loadSoon(CHANGED_S) };

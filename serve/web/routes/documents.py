@@ -14,11 +14,14 @@ from cluster.core import DocumentStatus, Filter, Scalar
 from cluster.errors import InvalidInput, NotFound, UnreadableDocument
 from cluster.ids import sha256_of
 from cluster.sources import local_copy
+from cluster.store.filter_language import parse_filter
 from cluster.store.schema import check_document_fields
 from jobs.journal import JobRequest
 from jobs.uploads import doc_id_of_upload
 from serve.router import Router
 from serve.web.bodies import (
+    FILTER_HELP,
+    MAX_URL_CHARS,
     DocumentBody,
     DocumentChange,
     DocumentList,
@@ -90,11 +93,18 @@ async def documents(
     tag: Annotated[str, Query(max_length=256)] = "",
     status: DocumentStatus | None = None,
     q: Annotated[str, Query(max_length=256, description="Part of the title or name.")] = "",
+    filter: Annotated[
+        str, Query(max_length=MAX_URL_CHARS, description=f"{FILTER_HELP} JSON.")
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> DocumentList:
     """Documents, newest first."""
-    wanted = Filter(tenant=caller.tenant_for(tenant), tags=(tag,) if tag else ())
+    wanted = Filter(
+        tenant=caller.tenant_for(tenant),
+        tags=(tag,) if tag else (),
+        condition=parse_filter(filter) if filter else None,
+    )
     listed = await service.documents(wanted, status)
     word = q.casefold()
     passing = [

@@ -12,6 +12,7 @@ from cluster.core import Hit
 from cluster.core import Query as SearchQuery
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
+from cluster.store.filter_language import parse_filter
 from cluster.text.snippets import matches, snippet
 from serve.router import parse_page_id
 from serve.web.bodies import (
@@ -52,7 +53,8 @@ async def search(
     """Find pages by text, by screenshot, or by both."""
     asked, image = await _asked(request, service.settings)
     settings = service.settings.model_copy(update=asked.choices())
-    wanted = asked.filters.to_filter(caller.tenant_for(asked.filters.tenant))
+    tenant = caller.tenant_for(asked.filters.tenant)
+    wanted = asked.filters.to_filter(tenant, parse_filter(asked.filter))
     query = SearchQuery(text=asked.text, image=image, filter=wanted)
     result = await service.search(query, settings, deadline)
     took_ms = {stage: round(1000 * seconds, 1) for stage, seconds in result.seconds.items()}

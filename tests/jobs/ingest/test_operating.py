@@ -11,7 +11,11 @@ from quire import app
 from tests.support.documents import a_document, make_truncated, save
 from tests.support.ray_process import RayProcess
 
-FAST = {"QUIRE_MAX_PIXELS": "32768", "QUIRE_OCR": "off", "QUIRE_RENDER_WORKERS": "1"}
+FAST: dict[str, Any] = {
+    "QUIRE_MAX_PIXELS": "32768",
+    "QUIRE_OCR": "off",
+    "QUIRE_RENDER_WORKERS": "1",
+}
 FOLLOW = """
 import json, shutil
 from pathlib import Path
