@@ -24,8 +24,8 @@ from serve.deployments.embedder import Embedded
 from serve.deployments.reranker import Scored
 from serve.tracing import traceparent
 
-ATTEMPTS = 3
-BACKOFF_S = 0.05
+ATTEMPTS = 6
+BACKOFF_S = 0.05  # before the second attempt; then twice as long each time, 1.5 s in all
 # A replica that died, was killed, or stopped with the request in its hands.
 GONE = (
     RayActorError,
@@ -51,7 +51,8 @@ class Handle:
         deadline = time.monotonic() + timeout_s
         gone: BaseException | None = None
         for attempt in range(ATTEMPTS):
-            await asyncio.sleep(BACKOFF_S * attempt)
+            if attempt:
+                await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1))
             try:
                 return await self._try(method, args, more, deadline)
             except GONE as error:
