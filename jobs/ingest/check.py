@@ -74,7 +74,8 @@ class CheckDocuments:
         except UnreadableDocument as error:
             yield self._refuse(document, stored, error)
         except OSError as error:
-            if self.context.is_job and isinstance(error, FileNotFoundError):
+            is_gone = isinstance(error, FileNotFoundError) and not self._is_indexed(source)
+            if self.context.is_job and is_gone:
                 yield _deleted(document)  # an upload, and only a deletion removes it
                 return
             message = f"it cannot be read ({cause_of(error)}): check that it is there"

@@ -153,7 +153,7 @@ def test_milvus_is_away(folder: Path, how: str) -> None:
 def test_the_disk_of_the_page_files_is_full(folder: Path) -> None:
     small = folder / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount a small disk")
     try:
