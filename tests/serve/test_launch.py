@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from tests.support.paths import ROOT
 TIMEOUT_S = 240
 
 
-def run(code: str, *arguments: str) -> str:
+def run(code: str, *arguments: str) -> dict[str, Any]:
+    """Run a script in a process of its own; returns the JSON of its last line."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
@@ -24,7 +26,8 @@ def run(code: str, *arguments: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
 
 
 @pytest.mark.services
@@ -32,7 +35,7 @@ def run(code: str, *arguments: str) -> str:
 def test_one_gpu_serves_searches_and_uploads(tmp_path: Path) -> None:
     pdf = tmp_path / "quagga.pdf"
     pdf.write_bytes(a_pdf("The quagga was painted in 1793 by Marechal."))
-    told = json.loads(run(ONE_GPU, str(tmp_path / "store"), str(free_port()), str(pdf)))
+    told = run(ONE_GPU, str(tmp_path / "store"), str(free_port()), str(pdf))
     assert told["job"] == "succeeded"
     assert told["hits"] == ["quagga.pdf"] and told["rerank"] == "cross-encoder"
     assert told["held"] == pytest.approx(2 / 3, abs=0.01)  # and a third is there for uploads
@@ -80,7 +83,7 @@ print(json.dumps(told))
 
 @pytest.mark.services
 def test_what_does_not_fit_is_said_before_anything_starts() -> None:
-    told = json.loads(run(TOO_MUCH))
+    told = run(TOO_MUCH)
     assert "4 × embedder" in told["chosen"] and "min_replicas" in told["chosen"]
     assert "asks for more: embedder 1 × 0.7, reranker 1 × 0.7" in told["set"]
 
