@@ -1,13 +1,19 @@
 """Folders of a collection's documents, on disk or at s3://: one each, so that they go as one."""
 
+import errno
+import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from cluster.errors import FilesUnavailable
 from cluster.ids import document_key, tenant_digest
+
+REMOVALS = 10  # of a folder that others write into meanwhile
 
 
 class DocumentFolders:
@@ -56,13 +62,21 @@ class DocumentFolders:
         """Remove a folder; returns the names of the files that were in it."""
         names = self.names(folder)
         if names:
-            self.fs.rm(folder, recursive=True)
+            self._remove_tree(folder)
         return names
 
     def remove_tenant(self, tenant: str) -> None:
         """Remove every folder of a tenant in this collection."""
         folder = f"{self._root}/{tenant_digest(tenant)}"
         if self.fs.exists(folder):
+            self._remove_tree(folder)
+
+    def _remove_tree(self, folder: str) -> None:
+        """Remove a folder that others may remove, or write into, at the same time."""
+        if self._is_local:
+            _remove_local(folder)
+            return
+        with suppress(FileNotFoundError):
             self.fs.rm(folder, recursive=True)
 
 
@@ -82,3 +96,20 @@ def _write_local(path: Path, data: bytes) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+def _remove_local(folder: str) -> None:
+    for _ in range(REMOVALS):
+        try:
+            shutil.rmtree(folder, onerror=_unless_gone)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
+    raise FilesUnavailable(f"{folder} fills while it is removed: stop what writes there, try again")
+
+
+def _unless_gone(_function: object, _path: str, cause: Any) -> None:
+    if not isinstance(cause[1], FileNotFoundError):
+        raise cause[1]
