@@ -132,12 +132,15 @@ def embedded(folder: Path) -> list[int]:
 
 
 def workers(stage: str) -> list[psutil.Process]:
-    """The processes of Ray that work in a stage, of whatever ingest."""
+    """The processes of Ray that work in a stage, of any ingest on this machine."""
     return [each for each in _processes() if f"({stage})" in _line(each)]
 
 
 def renderers() -> list[psutil.Process]:
-    return [each for each in _processes() if "jobs.rendering.process" in _line(each)]
+    """The rendering processes that the workers of ingests have started."""
+    workers_ids = {each.pid for each in workers("RenderPages")}
+    processes = [each for each in _processes() if "jobs.rendering.process" in _line(each)]
+    return [each for each in processes if each.ppid() in workers_ids]
 
 
 def milvus_of(folder: Path) -> psutil.Process:

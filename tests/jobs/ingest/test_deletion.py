@@ -38,7 +38,8 @@ def race(paths, tenant, pages, delete):
     files = [path for path in settings.data_dir.rglob("*") if path.suffix in kept]
     ends = [(each.state, each.reason) for each in reports[0].documents]
     states = dict(reports[0].states)
-    print(json.dumps({"left": left, "files": list(map(str, files)), "ends": ends, "states": states}))
+    found = {"left": left, "files": list(map(str, files))}
+    print(json.dumps(found | {"ends": ends, "states": states}))
 
 uploads = Uploads.from_settings(settings)
 sources = [uploads.put("acme", f"{n}.pdf", Path(f"{n}.pdf").open("rb")) for n in range(3)]
