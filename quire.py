@@ -78,6 +78,9 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
         "status": CommandEntry(
             "jobs.command", "Show collections with their documents, pages and failures."
         ),
+        "collections": CommandEntry(
+            "jobs.collections.command", "List, copy, rename and drop collections.", is_group=True
+        ),
         "upgrade": CommandEntry(
             "jobs.command",
             "Bring a collection of an older Quire to today's format; nothing is embedded again.",

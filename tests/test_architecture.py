@@ -52,6 +52,7 @@ ARROWS = {
         "ingest": ("rendering",),
         "ocr_quality": ("rendering",),
         "capacity": (),
+        "collections": (),
         "hits": (),
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),

@@ -82,6 +82,21 @@ class PageFiles:
         """Remove every file of a tenant in this collection."""
         self._folders.remove_tenant(tenant)
 
+    def copy_document(self, tenant: str, doc_id: str, to: "PageFiles") -> int:
+        """Copy a document's files to another collection; returns how many.
+
+        Raises FilesUnavailable.
+        """
+        return self._folders.copy_document(tenant, doc_id, to._folders)
+
+    def count(self) -> int:
+        """Count the files of this collection."""
+        return self._folders.count()
+
+    def remove_all(self) -> None:
+        """Remove every file of this collection."""
+        self._folders.remove_all()
+
     def _folders_of(self, tenant: str, doc_id: str) -> tuple[str, str]:
         return self._folders.path(tenant, doc_id), self._folders.former(tenant, doc_id)
 
