@@ -1,7 +1,9 @@
 """Folders of a collection's documents, on disk or at s3://: one each, so that they go as one."""
 
 import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -10,6 +12,7 @@ from cluster.errors import FilesUnavailable
 from cluster.ids import document_key, tenant_digest
 from cluster.sources import absolute_source
 
+CHUNK_BYTES = 2**20
 PART = ".part"  # ends the name of a file that is being written
 
 
@@ -32,26 +35,48 @@ class DocumentFolders:
         """Return the folder of a document. Raises InvalidInput where the id is none."""
         return f"{self._root}/{_scoped(tenant, doc_id)}"
 
+    def at(self, key: str) -> str:
+        """Return the folder of a document by `{tenant digest}/{doc_id}`."""
+        return f"{self._root}/{key}"
+
     def former(self, tenant: str, doc_id: str) -> str:
         return f"{self._former_root}/{_scoped(tenant, doc_id)}"
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder; none where there is no folder."""
+        return sorted(entry["name"].rpartition("/")[2] for entry in self._listed(folder))
+
+    def _listed(self, folder: str) -> list[dict[str, Any]]:
         try:
-            paths = self.fs.ls(folder, detail=False)
-        except FileNotFoundError:
+            return list(self.fs.ls(folder, detail=True))
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(path.rpartition("/")[2] for path in paths)
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file, whole or not at all. Raises FilesUnavailable."""
+        self.write_all({path: data})
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Write files, each whole or not at all; to an object store side by side.
+
+        Raises FilesUnavailable.
+        """
         try:
             if self._is_local:
-                _write_local(Path(path), data)
+                for path, data in files.items():
+                    _write_local(Path(path), [data])
             else:
-                self.fs.pipe_file(path, data)  # an object appears when it is complete
+                self.fs.pipe(dict(files))  # an object appears when it is complete
         except OSError as error:
             raise self.unwritable(error) from error
+
+    def write_from(self, path: str, file: IO[bytes]) -> None:
+        """Write a file of any size, whole or not at all. Raises what reading it raises, OSError."""
+        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
+        if self._is_local:
+            _write_local(Path(path), chunks)
+        else:
+            _write_object(self.fs, path, chunks)
 
     def unwritable(self, error: OSError) -> FilesUnavailable:
         """Return the error that says that, and why, these folders cannot be written."""
@@ -60,14 +85,41 @@ class DocumentFolders:
             "correct where files are kept; what was done stays"
         )
 
+    def keys(self) -> Iterator[str]:
+        """Yield `{tenant digest}/{doc_id}` of every document that has a folder."""
+        for tenant in self._listed(self._root):
+            for folder in self._listed(tenant["name"]):
+                if folder["type"] == "directory":
+                    yield "/".join(folder["name"].rsplit("/", 2)[1:])
+
+    def files(self, key: str) -> dict[str, tuple[str, int]]:
+        """Return the files of a document by name, those of Quire 0.1 too: (path, bytes).
+
+        `key`: `{tenant digest}/{doc_id}`. A file that is being written is left out.
+        """
+        entries: dict[str, tuple[str, int]] = {}
+        for folder in (f"{self._former_root}/{key}", f"{self._root}/{key}"):
+            for entry in self._listed(folder):
+                name = entry["name"].rpartition("/")[2]
+                if entry["type"] == "file" and not name.endswith(PART):
+                    entries[name] = (entry["name"], int(entry["size"]))
+        return entries
+
+    def read_all(self, paths: list[str]) -> dict[str, bytes]:
+        """Return the bytes of files by path; from an object store side by side."""
+        if self._is_local:
+            return {path: Path(path).read_bytes() for path in paths}
+        plain = [path for path in paths if "[" not in path]  # which fsspec takes for a pattern
+        contents = dict(self.fs.cat(plain)) if plain else {}
+        return contents | {path: self.fs.cat_file(path) for path in paths if path not in contents}
+
     def copy_document(self, tenant: str, doc_id: str, to: "DocumentFolders") -> int:
         """Copy a document's files, those of Quire 0.1 too, to another collection; returns how many.
 
         What is there already under the same name is overwritten. Raises FilesUnavailable.
         """
-        paths: dict[str, str] = {}
-        for folder in (self.former(tenant, doc_id), self.path(tenant, doc_id)):
-            paths |= {name: f"{folder}/{name}" for name in self.names(folder) if is_whole(name)}
+        files = self.files(_scoped(tenant, doc_id))
+        paths = {name: path for name, (path, _) in files.items()}
         copies = {name: f"{to.path(tenant, doc_id)}/{name}" for name in paths}
         try:
             if self._is_local:
@@ -102,26 +154,36 @@ class DocumentFolders:
             self.fs.rm(folder, recursive=True)
 
 
-def is_whole(name: str) -> bool:
-    """False for a file that is being written."""
-    return not name.endswith(PART)
-
-
 def _scoped(tenant: str, doc_id: str) -> str:
     return document_key(tenant, doc_id).replace(":", "/")
 
 
-def _write_local(path: Path, data: bytes) -> None:
+def _write_local(path: Path, chunks: Iterable[bytes]) -> None:
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
     try:
         try:
-            draft.write_bytes(data)
+            opened = draft.open("wb")
         except FileNotFoundError:
             draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(data)
+            opened = draft.open("wb")
+        with opened:
+            opened.writelines(chunks)
         draft.replace(path)
-    except OSError:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise
+
+
+def _write_object(fs: fsspec.AbstractFileSystem, path: str, chunks: Iterable[bytes]) -> None:
+    """Write an object in parts: it appears when the last one is there, and never before."""
+    opened = fs.open(path, "wb", autocommit=False)
+    try:
+        for chunk in chunks:
+            opened.write(chunk)
+        opened.close()
+        opened.commit()
+    except BaseException:
+        opened.discard()
         raise
 
 
@@ -137,4 +199,4 @@ def _link_local(path: Path, copy: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:
-        _write_local(copy, path.read_bytes())
+        _write_local(copy, [path.read_bytes()])

@@ -53,6 +53,7 @@ ARROWS = {
         "ocr_quality": ("rendering",),
         "capacity": (),
         "collections": (),
+        "backup": ("collections",),
         "hits": (),
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),

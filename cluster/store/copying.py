@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from cluster.store.format import StoredCollection
 
 DEFAULTS: Entity = {schema.EXPECTED_CER: UNKNOWN_CER}  # what rows of older formats may lack
 BUSY: tuple[DocumentStatus, ...] = ("indexing", "deleting")
+POLL_S = 1.0
 STATE_FIELDS = ("doc_key", "sha256", "status", "title", "time_ms", "labels")
 
 Change = Callable[[Entity], Entity]
@@ -52,6 +54,17 @@ def count_busy(client: Client, stored: StoredCollection) -> int:
     )
 
 
+def wait_until_quiet(client: Client, stored: StoredCollection, wait_s: float) -> None:
+    """Wait while documents are being indexed or deleted.
+
+    Raises InvalidInput where they still are after so many seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    while (left_s := deadline - time.monotonic()) > 0 and count_busy(client, stored):
+        time.sleep(min(POLL_S, left_s))
+    check_quiet(client, stored)
+
+
 def check_quiet(client: Client, stored: StoredCollection) -> None:
     """Raise InvalidInput while documents are being indexed or deleted."""
     if busy := count_busy(client, stored):
@@ -81,9 +94,14 @@ def copy_rows(
     """Copy every row of a collection of Milvus; `change` may give it other values."""
     done = 0
     for entities in client.whole_rows(source, ""):
-        client.upsert(target, [{**DEFAULTS, **change(entity)} for entity in entities])
+        client.upsert(target, [with_defaults(change(entity)) for entity in entities])
         done += len(entities)
         progress(done)
+
+
+def with_defaults(entity: Entity) -> Entity:
+    """Return a row with what those of older formats lack; documents lack nothing."""
+    return {**DEFAULTS, **entity} if "row_id" in entity else entity
 
 
 def _digest(entity: Entity) -> int:
