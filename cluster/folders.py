@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,9 +11,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from cluster.errors import FilesUnavailable
 from cluster.ids import document_key, tenant_digest
-from cluster.sources import absolute_source
+from cluster.sources import absolute_source, open_url
 
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 8 * 2**20
 PART = ".part"  # ends the name of a file that is being written
 
 
@@ -24,8 +25,7 @@ class DocumentFolders:
     """
 
     def __init__(self, url: str, collection: str) -> None:
-        # A listing that is remembered would hide what another process wrote.
-        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        self.fs, root = open_url(url)
         self.url = absolute_source(self.fs.unstrip_protocol(root))
         self._former_root = root
         self._root = f"{root}/{collection}"
@@ -43,8 +43,9 @@ class DocumentFolders:
         return f"{self._former_root}/{_scoped(tenant, doc_id)}"
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder; none where there is no folder."""
-        return sorted(entry["name"].rpartition("/")[2] for entry in self._listed(folder))
+        """Return the names of the files in a folder, of those that are whole."""
+        names = [entry["name"].rpartition("/")[2] for entry in self._listed(folder)]
+        return sorted(name for name in names if not name.endswith(PART))
 
     def _listed(self, folder: str) -> list[dict[str, Any]]:
         try:
@@ -72,9 +73,12 @@ class DocumentFolders:
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
         """Write a file of any size, whole or not at all. Raises what reading it raises, OSError."""
-        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
+        first = file.read(CHUNK_BYTES)
+        chunks = chain([first], iter(lambda: file.read(CHUNK_BYTES), b""))
         if self._is_local:
             _write_local(Path(path), chunks)
+        elif len(first) < CHUNK_BYTES:
+            self.fs.pipe_file(path, first)  # in one request
         else:
             _write_object(self.fs, path, chunks)
 
@@ -104,6 +108,12 @@ class DocumentFolders:
                 if entry["type"] == "file" and not name.endswith(PART):
                     entries[name] = (entry["name"], int(entry["size"]))
         return entries
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of a file. Raises FileNotFoundError."""
+        if self._is_local:
+            return Path(path).read_bytes()
+        return bytes(self.fs.cat_file(path, start=0))  # a range: s3fs asks for no size before
 
     def read_all(self, paths: list[str]) -> dict[str, bytes]:
         """Return the bytes of files by path; from an object store side by side."""
@@ -143,7 +153,7 @@ class DocumentFolders:
     def remove(self, folder: str) -> list[str]:
         """Remove a folder; returns the names of the files that were in it."""
         names = self.names(folder)
-        if names:
+        if names or self._listed(folder):
             self.fs.rm(folder, recursive=True)
         return names
 

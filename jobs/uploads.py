@@ -3,20 +3,18 @@
 import hashlib
 import re
 import unicodedata
-import uuid
 from dataclasses import dataclass
 from typing import IO
 
 from cluster.core import Document
 from cluster.errors import InvalidInput, TooLarge
-from cluster.folders import DocumentFolders
+from cluster.folders import CHUNK_BYTES, DocumentFolders
 from cluster.ids import doc_id_of, document_key
 from cluster.settings import Settings
 from cluster.sources import SUFFIXES, absolute_source
 from cluster.text.terms import cut_utf8
 
 NAME_BYTES = 200  # file systems take 255
-CHUNK_BYTES = 2**20
 # The last of these are halves of characters, which no UTF-8 can carry.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\ud800-\udfff]+")
 
@@ -108,20 +106,10 @@ class Uploads:
 
     def _keep(self, folder: str, name: str, file: IO[bytes]) -> str:
         """Write a file, whole or not at all; others may write the same bytes at the same time."""
-        draft = f"{folder}.{uuid.uuid4().hex}.part"
-        self._fs.makedirs(folder, exist_ok=True)
+        path = f"{folder}/{name}"
         file.seek(0)
-        try:
-            with self._fs.open(draft, "wb") as opened:
-                while chunk := file.read(CHUNK_BYTES):
-                    opened.write(chunk)
-            if kept := self._kept(folder):  # somebody was faster
-                return kept
-            self._fs.mv(draft, f"{folder}/{name}")
-        finally:
-            if self._fs.exists(draft):
-                self._fs.rm(draft)
-        return f"{folder}/{name}"
+        self._folders.write_from(path, file)
+        return path
 
 
 def safe_name(name: str) -> str:

@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from cluster.errors import FilesUnavailable, InvalidInput, NotFound
+from cluster.sources import open_url
 from jobs.backup.manifest import Manifest, Part, parse_manifest
 
 MANIFEST = "manifest.json"
@@ -60,7 +60,7 @@ class BackupFolder:
     """One backup. Raises FilesUnavailable where it cannot be written."""
 
     def __init__(self, url: str) -> None:
-        self.fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        self.fs, self._root = open_url(url)
         self.url = url
 
     def begin(self) -> None:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from cluster.errors import InvalidInput, NotFound
 from cluster.folders import DocumentFolders
@@ -187,7 +187,7 @@ class _Restore:
                 for entry, opened in read_tar(file):
                     key, _, name = entry.name.rpartition("/")
                     if entry.size > MAX_BATCHED_BYTES:
-                        folders.write_from(f"{folders.at(key)}/{name}", opened)
+                        _write_large(folders, f"{folders.at(key)}/{name}", opened)
                     else:
                         batch[f"{folders.at(key)}/{name}"] = opened.read()
                     if len(batch) == BATCH_FILES:
@@ -196,6 +196,13 @@ class _Restore:
                     done += 1
                     self._step(f"{what} of {self._name}", done, total)
         folders.write_all(batch)
+
+
+def _write_large(folders: DocumentFolders, path: str, file: IO[bytes]) -> None:
+    try:
+        folders.write_from(path, file)
+    except OSError as error:
+        raise folders.unwritable(error) from error
 
 
 def _restore_keys(settings: Settings, folder: BackupFolder, part: Part | None) -> Keys:

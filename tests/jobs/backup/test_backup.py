@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from cluster.core import Filter
 from cluster.errors import FormatMismatch, InvalidInput, NotFound
 from cluster.pages.files import PageFiles, PageKey
 from cluster.settings import Settings
+from cluster.sources import open_url
 from cluster.store.milvus import MilvusStore, open_store
 from jobs.backup.restore import restore_backup
 from jobs.backup.write import make_backup
@@ -24,8 +26,9 @@ from jobs.collections.drop import drop_collection
 from jobs.journal import Journal
 from quire import app
 from tests.jobs.backup.conftest import Original, change_manifest
-from tests.support.collections import UPLOAD, hits_in, rows_in, settings_of, without_sources
+from tests.support.collections import UPLOAD, fill, hits_in, rows_in, settings_of, without_sources
 from tests.support.paths import ROOT
+from tests.support.s3 import S3Server
 from tests.support.store import a_document, a_row, add, remove
 
 pytestmark = pytest.mark.services
@@ -313,3 +316,34 @@ def test_what_a_manifest_may_not_say(copy_of_backup: Path, target: Target, tmp_p
     (copy_of_backup / "manifest.json").write_text("[1]")
     with pytest.raises(InvalidInput, match="manifest cannot be used"):
         restore_backup(settings, str(copy_of_backup))
+
+
+def test_a_backup_at_s3_of_files_at_s3(
+    milvus: MilvusStore, original: Original, tmp_path: Path, s3: S3Server
+) -> None:
+    at_s3 = s3.folder()
+    where = {"page_images": f"{at_s3}/pages", "uploads": f"{at_s3}/up"}
+    settings = original.settings.model_copy(update={**where, "collection": "cloud"})
+    fill(milvus.collection("cloud"), settings)
+    url = f"{at_s3}/backup"
+    with s3.recorded() as recorded:
+        manifest = make_backup(settings, url, collection="cloud")
+    assert recorded.requests[-1].method in ("DELETE", "POST")  # of the mark, after the manifest
+    assert manifest.collections[0].page_files == 6
+    with pytest.raises(InvalidInput, match="already"):
+        make_backup(settings, url, collection="cloud")
+    restored = settings_of(tmp_path, "cloud", page_images=f"{at_s3}/pages2", uploads=f"{at_s3}/up2")
+    restore_backup(restored, url)
+    with open_store(restored) as store:
+        assert without_sources(hits_in(store)) == without_sources(
+            hits_in(milvus.collection("cloud"))
+        )
+        (upload,) = [each for each in store.documents() if "/up2/" in each.source]
+    with fsspec.open(upload.source, "rb") as file:
+        assert file.read() == UPLOAD
+    assert PageFiles.from_settings(restored).get("acme", upload.doc_id, 2) == b"copper pipe2"
+    fs, root = open_url(url)
+    fs.rm_file(f"{root}/collections/cloud/uploads-00001.tar")
+    with pytest.raises(InvalidInput, match="lacks"):
+        restore_backup(restored, url, name="again")
+    drop_collection(settings, "cloud")

@@ -29,6 +29,7 @@ from tests.support.collections import (
     without_sources,
 )
 from tests.support.jobs import an_id
+from tests.support.s3 import S3Server
 from tests.support.store import a_document, a_row, add, remove
 
 pytestmark = pytest.mark.services
@@ -218,8 +219,8 @@ def test_a_collection_that_is_renamed_is_not_dropped(
     drop_collection(settings, "first")
 
 
-def test_copies_at_an_object_store(folder: Path, milvus: MilvusStore) -> None:
-    name = f"memory://{an_id()}"
+def test_copies_at_s3(folder: Path, milvus: MilvusStore, s3: S3Server) -> None:
+    name = s3.folder()
     settings = settings_of(folder, "first", page_images=f"{name}/pages", uploads=f"{name}/up")
     fill(milvus.collection("first"), settings)
     renamed = rename_collection(settings, "first", "second")
