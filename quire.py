@@ -85,6 +85,18 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
         "status": CommandEntry(
             "jobs.command", "Show collections with their documents, pages and failures."
         ),
+        "collections": CommandEntry(
+            "jobs.collections.command", "List, copy, rename and drop collections.", is_group=True
+        ),
+        "backup": CommandEntry(
+            "jobs.backup.command",
+            "Write rows, page files, uploads, keys and jobs to a folder or to s3://, for "
+            "`quire restore`.",
+        ),
+        "restore": CommandEntry(
+            "jobs.backup.command",
+            "Check a backup, then restore it into a store that lacks its collections.",
+        ),
         "upgrade": CommandEntry(
             "jobs.command",
             "Bring a collection of an older Quire to today's format; nothing is embedded again.",

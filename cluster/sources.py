@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from cluster.errors import NotFound, UnreadableDocument
+from cluster.errors import InvalidInput, NotFound, UnreadableDocument
 
 PDF_SUFFIXES = (".pdf",)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
@@ -26,7 +26,7 @@ def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
     """
     sources: dict[str, None] = {}
     for path in paths:
-        fs, root = fsspec.core.url_to_fs(path)
+        fs, root = open_url(path)
         matches = [root] if fs.exists(root) else fs.glob(root)  # a name may hold brackets
         if not matches:
             raise NotFound(f"there is nothing at {path}: name a file, a folder or a pattern")
@@ -46,7 +46,7 @@ def local_copy(source: str, most_bytes: int) -> Iterator[str]:
     if "://" not in source:
         yield source
         return
-    fs, path = fsspec.core.url_to_fs(source)
+    fs, path = open_url(source)
     if fs.size(path) > most_bytes:
         raise UnreadableDocument(
             "too_large",
@@ -65,8 +65,24 @@ def stamp_of(source: str) -> str:
     if "://" not in source:
         status = Path(source).stat()
         return f"{status.st_size}:{status.st_mtime_ns}"
-    fs, path = fsspec.core.url_to_fs(source)
+    fs, path = open_url(source)
     return str(fs.ukey(path))
+
+
+def open_url(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the file system of a URL or path, and the path on it.
+
+    A listing that is remembered would hide what changed since: it is asked for each time.
+    Raises InvalidInput where nothing that is installed knows such URLs.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise InvalidInput(
+            f"{url} cannot be opened ({error}): s3:// needs `uv sync --extra s3`, others their "
+            "package of fsspec"
+        ) from error
+    return fs, str(path)
 
 
 def _files_below(fs: fsspec.AbstractFileSystem, folder: str, pattern: str) -> list[str]:

@@ -1,12 +1,21 @@
-"""Progress of an ingest: a live display on a terminal, JSON lines anywhere else."""
+"""Progress on standard error; of an ingest a live display on a terminal, JSON lines elsewhere."""
 
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 JSON_INTERVAL_S = 2.0
 
@@ -126,6 +135,20 @@ def progress_view(doing: str = "ingesting") -> ProgressView:
     """Return the view that suits where standard error goes."""
     console = Console(stderr=True)
     return TerminalBar(console, doing) if console.is_terminal else JsonLines(sys.stderr)
+
+
+@contextmanager
+def show_steps() -> Iterator[Callable[[str, int, int], None]]:
+    """Show on standard error how far steps are; yields what takes (step, done, in all)."""
+    with Progress(console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=total)
+            progress.update(tasks[step], completed=done, total=total)
+
+        yield show
 
 
 def _duration(seconds: float) -> str:

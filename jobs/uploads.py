@@ -3,21 +3,40 @@
 import hashlib
 import re
 import unicodedata
-import uuid
+from dataclasses import dataclass
 from typing import IO
 
 from cluster.core import Document
 from cluster.errors import InvalidInput, TooLarge
-from cluster.folders import DocumentFolders
-from cluster.ids import doc_id_of
+from cluster.folders import CHUNK_BYTES, DocumentFolders
+from cluster.ids import doc_id_of, document_key
 from cluster.settings import Settings
 from cluster.sources import SUFFIXES, absolute_source
 from cluster.text.terms import cut_utf8
 
 NAME_BYTES = 200  # file systems take 255
-CHUNK_BYTES = 2**20
 # The last of these are halves of characters, which no UTF-8 can carry.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\ud800-\udfff]+")
+
+
+@dataclass(frozen=True)
+class UploadPlace:
+    """Where the sources of a collection's uploads begin: `root` is a folder or a URL."""
+
+    root: str
+    collection: str
+
+    def moved_source(self, tenant: str, doc_id: str, source: str, to: "UploadPlace") -> str:
+        """Return a document's source once its upload lies at `to`; any other source stays."""
+        key = document_key(tenant, doc_id).replace(":", "/")
+        for former in (f"{self.root}/{self.collection}/{key}/", f"{self.root}/{key}/"):
+            if source.startswith(former):
+                return f"{to.root}/{to.collection}/{key}/{source.removeprefix(former)}"
+        return source
+
+    def has(self, source: str) -> bool:
+        """True where a source is an upload of this collection."""
+        return source.startswith(f"{self.root}/{self.collection}/")
 
 
 class Uploads:
@@ -26,6 +45,7 @@ class Uploads:
     def __init__(self, url: str, collection: str, max_bytes: int) -> None:
         self._folders = DocumentFolders(url, collection)
         self._fs = self._folders.fs
+        self.place = UploadPlace(self._folders.url, collection)
         self._max_bytes = max_bytes
 
     @classmethod
@@ -60,6 +80,21 @@ class Uploads:
         """Remove the bytes that Quire 0.1 kept, for all collections together."""
         self._folders.remove(self._folders.former(document.tenant, document.doc_id))
 
+    def copy_document(self, tenant: str, doc_id: str, to: "Uploads") -> int:
+        """Copy a document's file to another collection; returns how many.
+
+        Raises FilesUnavailable.
+        """
+        return self._folders.copy_document(tenant, doc_id, to._folders)
+
+    def count(self) -> int:
+        """Count the files of this collection."""
+        return self._folders.count()
+
+    def remove_all(self) -> None:
+        """Remove every upload of this collection, also those that wait to be indexed."""
+        self._folders.remove_all()
+
     def forget_tenant(self, tenant: str) -> None:
         """Remove every upload of a tenant, also those that wait to be indexed."""
         self._folders.remove_tenant(tenant)
@@ -71,20 +106,10 @@ class Uploads:
 
     def _keep(self, folder: str, name: str, file: IO[bytes]) -> str:
         """Write a file, whole or not at all; others may write the same bytes at the same time."""
-        draft = f"{folder}.{uuid.uuid4().hex}.part"
-        self._fs.makedirs(folder, exist_ok=True)
+        path = f"{folder}/{name}"
         file.seek(0)
-        try:
-            with self._fs.open(draft, "wb") as opened:
-                while chunk := file.read(CHUNK_BYTES):
-                    opened.write(chunk)
-            if kept := self._kept(folder):  # somebody was faster
-                return kept
-            self._fs.mv(draft, f"{folder}/{name}")
-        finally:
-            if self._fs.exists(draft):
-                self._fs.rm(draft)
-        return f"{folder}/{name}"
+        self._folders.write_from(path, file)
+        return path
 
 
 def doc_id_of_upload(source: str) -> str:

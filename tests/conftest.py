@@ -10,12 +10,18 @@ import pytest
 
 from jobs.demo.library import write_library
 from tests.support.ray_process import RayProcess
+from tests.support.s3 import S3Server, reserve_s3_address, running_s3
 from tests.support.serving import Server, running
 
-SERVICES = {"ray_process", "server", "milvus", "browser"}
+SERVICES = {"ray_process", "server", "milvus", "browser", "s3"}
 # Tesseract, rendering processes, kustomize: programs of their own, and slow to start.
 PROGRAMS = {"labels", "renderer", "good", "sets"}
 FOLDERS = ("tests/k8s/", "tests/jobs/rendering/")  # all of whose tests start programs
+
+
+def pytest_configure() -> None:
+    """Let every process that a test starts know where the S3 server will be."""
+    reserve_s3_address()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +38,13 @@ def ray_process() -> Iterator[RayProcess]:
     process = RayProcess()
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server with a bucket; s3:// is it, in child processes too."""
+    with running_s3() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,8 @@ ARROWS = {
         "ingest": ("rendering",),
         "ocr_quality": ("rendering",),
         "capacity": (),
+        "collections": (),
+        "backup": ("collections",),
         "hits": (),
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),

@@ -4,6 +4,7 @@ All of a document's files lie in one folder, so that forgetting it forgets them 
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cluster.core import Document, Hit
@@ -44,14 +45,25 @@ class PageFiles:
 
     def put(self, tenant: str, doc_id: str, page: int, data: bytes, kind: str = IMAGE) -> None:
         """Keep a file of a page, whole or not at all. Raises FilesUnavailable."""
-        path = f"{self._folders.path(tenant, doc_id)}/{_name(page, kind)}"
-        self._folders.write(path, data)
+        self.put_all({(PageKey(tenant, doc_id, page), kind): data})
+
+    def put_all(self, files: Mapping[tuple[PageKey, str], bytes]) -> None:
+        """Keep files by page and kind, each whole or not at all; at s3:// side by side.
+
+        Raises FilesUnavailable.
+        """
+        self._folders.write_all(
+            {
+                f"{self._folders.path(key.tenant, key.doc_id)}/{_name(key.page, kind)}": data
+                for (key, kind), data in files.items()
+            }
+        )
 
     def get(self, tenant: str, doc_id: str, page: int, kind: str = IMAGE) -> bytes:
         """Return the bytes of a page's file. Raises NotFound."""
         for folder in self._folders_of(tenant, doc_id):
             try:
-                return bytes(self._folders.fs.cat_file(f"{folder}/{_name(page, kind)}"))
+                return self._folders.read(f"{folder}/{_name(page, kind)}")
             except FileNotFoundError:
                 continue
         raise NotFound(f"page {page} of document {doc_id} has no .{kind} kept")
@@ -81,6 +93,21 @@ class PageFiles:
     def forget_tenant(self, tenant: str) -> None:
         """Remove every file of a tenant in this collection."""
         self._folders.remove_tenant(tenant)
+
+    def copy_document(self, tenant: str, doc_id: str, to: "PageFiles") -> int:
+        """Copy a document's files to another collection; returns how many.
+
+        Raises FilesUnavailable.
+        """
+        return self._folders.copy_document(tenant, doc_id, to._folders)
+
+    def count(self) -> int:
+        """Count the files of this collection."""
+        return self._folders.count()
+
+    def remove_all(self) -> None:
+        """Remove every file of this collection."""
+        self._folders.remove_all()
 
     def _folders_of(self, tenant: str, doc_id: str) -> tuple[str, str]:
         return self._folders.path(tenant, doc_id), self._folders.former(tenant, doc_id)

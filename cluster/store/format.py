@@ -7,7 +7,8 @@ format, and the description of the pages carries it with the fingerprint. Format
 2: fields may be added to rows at any time, so that a new reading of pages needs no new format.
 
 `cluster/store/upgrade.py` copies an older format beside itself and then drops the old one, so where
-two formats of a collection are there, the older one is whole and counts.
+two formats of a collection are there, the older one is whole and counts. A collection that is
+filled by a copy or a restore carries a mark (`cluster/store/unfinished.py`) until it is whole.
 """
 
 import json
@@ -19,6 +20,7 @@ from cluster.core import Fingerprint
 from cluster.errors import FormatMismatch, InvalidInput
 from cluster.store import schema
 from cluster.store.client import Client
+from cluster.store.unfinished import mark_name, read_mark
 
 FORMAT = 2
 _PAGES = re.compile(r"(?P<name>.+)_pages(?:_v(?P<format>\d+))?")
@@ -83,11 +85,15 @@ def names_in_milvus(client: Client, name: str) -> set[str]:
 def find_collection(client: Client, name: str) -> StoredCollection | None:
     """Return a Quire collection by name; None where there is none.
 
-    Raises FormatMismatch where a newer Quire made it, InvalidInput where it is not Quire's.
+    Raises FormatMismatch where a newer Quire made it, InvalidInput where it is not Quire's or is
+    not whole yet.
     """
-    formats = [_format_of(match) for match in _pages_of(client.names()) if match["name"] == name]
+    names = client.names()
+    formats = _formats(names, name)
     if not formats:
         return None
+    if mark_name(name) in names:
+        _check_whole(client, name, names)
     oldest = min(formats)
     if oldest > FORMAT:
         raise FormatMismatch(
@@ -105,6 +111,23 @@ def find_collection(client: Client, name: str) -> StoredCollection | None:
         ) from error
     fields = frozenset(field["name"] for field in described["fields"])
     return StoredCollection(name, oldest, fingerprint, fields)
+
+
+def _check_whole(client: Client, name: str, names: list[str]) -> None:
+    """Raise InvalidInput where rows of a collection are still missing.
+
+    Of one that is renamed, the copy is whole once the pages of the former name are gone.
+    """
+    mark = read_mark(client, name)
+    if mark and (mark.filling != "rename" or _formats(names, mark.source)):
+        raise InvalidInput(
+            f"collection {name!r} is not whole, for its {mark.filling} did not end: "
+            f"{mark.to_do(name)}, or remove it by `quire collections drop {name}`"
+        )
+
+
+def _formats(names: Iterable[str], name: str) -> list[int]:
+    return [_format_of(match) for match in _pages_of(names) if match["name"] == name]
 
 
 def _pages_of(names: Iterable[str]) -> list[re.Match[str]]:

@@ -104,6 +104,18 @@ def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
     return schema, index
 
 
+def mark_schema(description: str) -> tuple[Any, Any]:
+    """Schema and index of a collection that has a description and stays empty."""
+    schema = MilvusClient.create_schema(
+        auto_id=False, enable_dynamic_field=False, description=description
+    )
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=8)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(NO_VECTOR))
+    index = MilvusClient.prepare_index_params()
+    index.add_index("vector", index_type="AUTOINDEX", metric_type="L2")
+    return schema, index
+
+
 def _add_document_fields(schema: Any) -> None:
     """Add the fields that documents and their rows both carry."""
     schema.add_field("doc_id", DataType.VARCHAR, max_length=32)
@@ -175,6 +187,16 @@ def to_document(entity: dict[str, Any]) -> Document:
 def row_facts(document: Document) -> dict[str, Any]:
     """Return the fields of a page or chunk row that say whose it is, as a document has them."""
     return _shared_entity(document, extra_labels=[])
+
+
+def with_source(entity: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return a row of a document, page or chunk whose source lies elsewhere now."""
+    former = filter_label("source", entity["source"])
+    labels = [label for label in entity["labels"] if label != former]
+    return entity | {
+        "source": cut_utf8(source, PATH_BYTES),
+        "labels": [*labels, filter_label("source", source)],
+    }
 
 
 def to_page(entity: dict[str, Any]) -> Page:

@@ -4,10 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.errors import InvalidInput, NotFound
-from cluster.ids import filter_label
-from cluster.store import schema
-from cluster.store.client import Client, Entity, StoreAddress
-from cluster.store.filters import UNKNOWN_CER, with_labels
+from cluster.store.client import Client, StoreAddress
+from cluster.store.copying import check_quiet, copy_rows
 from cluster.store.format import (
     FORMAT,
     StoredCollection,
@@ -17,9 +15,6 @@ from cluster.store.format import (
     names_in_milvus,
     pages_name,
 )
-
-# What rows of older formats may lack.
-DEFAULTS: Entity = {schema.EXPECTED_CER: UNKNOWN_CER}
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,8 @@ def upgrade_collection(
 
     The old collection counts until all of it was copied, so an upgrade may be interrupted; the next
     one begins again. `progress` gets rows done and rows in all.
-    Raises NotFound, InvalidInput while documents are being indexed, FormatMismatch where a newer
-    Quire made it.
+    Raises NotFound, InvalidInput while documents are being indexed or deleted, FormatMismatch where
+    a newer Quire made it.
     """
     client = Client(address)
     stored = find_collection(client, address.collection)
@@ -49,18 +44,12 @@ def upgrade_collection(
     _drop_others(client, stored)  # a copy that was begun may hold what was removed since
     if stored.format == FORMAT:
         return Upgrade(stored.name, FORMAT, FORMAT, 0)
-    if unfinished := client.count(
-        stored.documents, with_labels([filter_label("status", "indexing")])
-    ):
-        raise InvalidInput(
-            f"{unfinished} documents of {stored.name!r} are being indexed, or were left so: let "
-            "their ingest end, ingest them again, or forget them; then upgrade"
-        )
+    check_quiet(client, stored)
     create_collection(client, stored.name, stored.fingerprint)
     rows = client.count(stored.pages, "")
     documents, pages = documents_name(stored.name), pages_name(stored.name)
-    _copy(client, stored.documents, documents)
-    _copy(client, stored.pages, pages, lambda done: progress(done, rows))
+    copy_rows(client, stored.documents, documents)
+    copy_rows(client, stored.pages, pages, progress=lambda done: progress(done, rows))
     for source, target in ((stored.documents, documents), (stored.pages, pages)):
         if client.count(source, "") != client.count(target, ""):
             raise InvalidInput(
@@ -76,14 +65,3 @@ def _drop_others(client: Client, stored: StoredCollection) -> None:
     """Drop what an interrupted upgrade left of this collection: half a copy, or old documents."""
     for name in names_in_milvus(client, stored.name) - {stored.pages, stored.documents}:
         client.drop(name)
-
-
-def _copy(
-    client: Client, source: str, target: str, progress: Callable[[int], None] = lambda done: None
-) -> None:
-    """Copy every row with its vectors; `progress` gets the rows done."""
-    done = 0
-    for entities in client.whole_rows(source, ""):
-        client.upsert(target, [{**DEFAULTS, **entity} for entity in entities])
-        done += len(entities)
-        progress(done)

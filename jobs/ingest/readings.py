@@ -149,9 +149,11 @@ class MultiVectors:
 
         images = [page.scan if self.needs_scan else models.files.get(*page.key) for page in pages]
         vectors = models.late_interaction.embed_images(images, tiles=self.tiles)
+        files = {}
         for page, page_vectors in zip(pages, vectors, strict=True):
             packed = pack_page(page_vectors, storage=self.storage, token_pooling=self.token_pooling)
-            models.files.put(*page.key, to_bytes(packed), kind=self.kind)
+            files[page.key, self.kind] = to_bytes(packed)
+        models.files.put_all(files)
         return [{} for _ in pages]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
 from cluster.errors import UnreadableDocument
-from cluster.pages.files import WORDS, PageFiles
+from cluster.pages.files import IMAGE, WORDS, PageFiles
 from cluster.sources import local_copy, stamp_of, without_folders
 from cluster.store.milvus import MilvusStore
 from cluster.store.schema import is_cut
@@ -115,8 +115,7 @@ class RenderPages:
         except UnreadableDocument as error:
             work.fail(error.reason, without_folders(str(error), path))
             return to_batch(work)
-        self.files.put(*work.key, rendered.jpeg)
-        self.files.put(*work.key, rendered.words, kind=WORDS)
+        self.files.put_all({(work.key, IMAGE): rendered.jpeg, (work.key, WORDS): rendered.words})
         work.seconds = {"render": rendered.render_s, "ocr": rendered.ocr_s}
         work.worker = f"{socket.gethostname()}:{os.getpid()}"
         if work.task == "picture":

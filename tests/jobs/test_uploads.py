@@ -10,17 +10,22 @@ import fsspec
 import pytest
 
 from cluster.errors import InvalidInput, TooLarge
+from cluster.folders import CHUNK_BYTES
+from cluster.sources import open_url
 from jobs.uploads import Uploads, safe_name
-from tests.support.jobs import an_id
+from tests.support.s3 import S3Server
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.services)])
 def uploads_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "up") if request.param == "folder" else f"memory://{an_id()}"
+    if request.param == "s3":
+        s3: S3Server = request.getfixturevalue("s3")
+        return s3.folder()
+    return str(tmp_path / "up")
 
 
 def files_below(url: str) -> list[str]:
-    fs, root = fsspec.core.url_to_fs(url)
+    fs, root = open_url(url)
     return sorted(fs.find(root)) if fs.exists(root) else []
 
 
@@ -31,7 +36,7 @@ def bytes_at(source: str) -> bytes:
 
 def test_the_same_bytes_at_the_same_time(uploads_url: str) -> None:
     uploads = Uploads(uploads_url, "quire", 2**30)
-    for _ in range(20):
+    for _ in range(3 if uploads_url.startswith("s3") else 20):
         data = os.urandom(200_000)
         start = threading.Barrier(8)
 
@@ -56,20 +61,34 @@ def test_bytes_are_kept_once_under_their_first_name(uploads_url: str) -> None:
         uploads.put("acme", "big.pdf", io.BytesIO(bytes(101)))
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(uploads_url: str) -> None:
+@pytest.mark.parametrize("read", [1, 2, 3])
+def test_an_upload_that_breaks_off_leaves_nothing(uploads_url: str, read: int) -> None:
     class BreaksOff(io.BytesIO):
         reads = 0
 
         def read(self, size: int | None = -1, /) -> bytes:
             self.reads += 1
-            if self.reads == 4:  # while it is copied
+            if self.reads == 2 + read:  # two are for its hash
                 raise OSError(28, "No space left on device")
             return super().read(size)
 
     uploads = Uploads(uploads_url, "quire", 2**30)
     with pytest.raises(OSError, match="No space"):
-        uploads.put("acme", "a.pdf", BreaksOff(bytes(2**20)))
+        uploads.put("acme", "a.pdf", BreaksOff(bytes(CHUNK_BYTES + 2**20)))
     assert files_below(uploads_url) == []
+
+
+def test_an_upload_to_s3_is_no_copy(s3: S3Server) -> None:
+    """An object appears when it is complete: nothing is written beside it and moved."""
+    uploads = Uploads(s3.folder(), "quire", 2**30)
+    with s3.recorded() as small:
+        uploads.put("acme", "small.pdf", io.BytesIO(b"x"))
+    assert [each.method for each in small.requests if not each.is_list] == ["PUT"]
+    with s3.recorded() as large:
+        source = uploads.put("acme", "large.pdf", io.BytesIO(bytes(CHUNK_BYTES + 1)))
+    assert [each.method for each in large.requests if not each.is_list] == ["POST", "PUT", "POST"]
+    assert {each.name for each in large.requests if not each.is_list} == {"large.pdf"}
+    assert len(bytes_at(source)) == CHUNK_BYTES + 1
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,15 @@ from typer.testing import CliRunner
 
 from cluster.core import Filter, Fingerprint, Hit, Query, Row, Scalar
 from cluster.errors import FormatMismatch, InvalidInput, NotFound
+from cluster.pages.files import PageFiles
 from cluster.settings import Settings, load_settings
 from cluster.store import schema
 from cluster.store.client import Client
 from cluster.store.format import FORMAT, describe_format, pages_name
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.upgrade import upgrade_collection
+from jobs.collections.copy import copy_collection
+from jobs.collections.drop import drop_collection
 from models.retrieval.local import open_retriever
 from quire import app
 from tests.support.store import remove
@@ -169,3 +172,20 @@ def test_a_collection_that_lacks_fields_can_be_upgraded(
     upgrade_collection(early.address)
     early.open_collection(FINGERPRINT)
     assert early.count_pages() == 0
+
+
+def test_an_older_collection_is_copied_with_the_files_of_its_time(
+    older: Settings, store: MilvusStore
+) -> None:
+    hits = hits_of(older)
+    copied = copy_collection(older, "quire", "today")
+    assert (copied.documents, copied.rows) == (2, 8) and copied.files > 0
+    today = older.model_copy(update={"collection": "today"})
+    assert store.collection("today").stored().format == FORMAT  # type: ignore[union-attr]
+    assert hits_of(today) == hits  # by its own multi-vectors
+    drop_collection(older, "quire")
+    assert hits_of(today) == hits
+    (document, *_) = store.collection("today").documents()
+    assert PageFiles.from_settings(today).has_former(document)  # it may need them still
+    drop_collection(older, "today")
+    assert not PageFiles.from_settings(today).has_former(document)

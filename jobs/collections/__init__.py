@@ -1,0 +1,1 @@
+"""Collections as a whole: list, copy, rename and drop them."""
