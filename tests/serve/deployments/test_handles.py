@@ -53,7 +53,7 @@ def test_another_replica_is_asked_where_one_is_gone(error: BaseException) -> Non
     assert ask(deployment) == "answer"
     assert deployment.calls == [(1,)] * 3
     with pytest.raises(ModelUnavailable, match="try again"):
-        ask(Deployment(error, error, error))
+        ask(Deployment(*[error] * ATTEMPTS))
 
 
 def test_our_own_errors_come_as_they_were_and_are_not_repeated() -> None:
