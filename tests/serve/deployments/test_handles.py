@@ -11,7 +11,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.serve.exceptions import BackPressureError
 
 from cluster.errors import DeadlineExceeded, InvalidInput, ModelUnavailable, Overloaded
-from serve.deployments.handles import EmbedderHandle, Handle
+from serve.deployments.handles import ATTEMPTS, EmbedderHandle, Handle
 
 
 class Deployment:
