@@ -42,9 +42,16 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
             "Index PDFs and images: render, read, embed and store every page.",
         ),
         "documents": CommandEntry("jobs.command", "List documents, newest first."),
+        "failures": CommandEntry(
+            "jobs.ingest.command",
+            "List documents that failed, whole or in some pages, and why; or ingest them again.",
+        ),
+        "tag": CommandEntry(
+            "jobs.command", "Change tags, title or metadata of documents; nothing is embedded."
+        ),
         "forget": CommandEntry(
             "jobs.command",
-            "Remove documents: their rows and their page images, at once invisible.",
+            "Remove documents for good: rows, page files, uploads; a whole tenant with its jobs.",
         ),
         "quality": CommandEntry(
             "jobs.ocr_quality.command",

@@ -87,21 +87,23 @@ class Load:
         body = self._bodies[self._sent % len(self._bodies)]
         self._sent += 1
         for attempt in range(1 + self._retries):
-            status = await self._try(session, body)
+            status, pause_s = await self._try(session, body)
             if attempt == 0:
                 self.outcome.first_tries[status == 200] += 1
             if status == 200:
                 break
             if attempt < self._retries:
-                await asyncio.sleep(RETRY_PAUSE_S)
+                await asyncio.sleep(pause_s)
         self.outcome.in_the_end[status == 200] += 1
 
-    async def _try(self, session: aiohttp.ClientSession, body: Any) -> int:
-        started = time.perf_counter()
+    async def _try(self, session: aiohttp.ClientSession, body: Any) -> tuple[int, float]:
+        """Post once; returns the status, and how long to wait before the next try."""
+        started, pause_s = time.perf_counter(), RETRY_PAUSE_S
         try:
             async with session.post(self._url, json=body) as response:
                 found = await response.json()
                 status = response.status
+                pause_s = float(response.headers.get("Retry-After", RETRY_PAUSE_S))
                 if status in (429, 503) and "Retry-After" not in response.headers:
                     self.outcome.without_retry_after += 1
         except (aiohttp.ClientError, TimeoutError, ValueError):
@@ -110,4 +112,4 @@ class Load:
         if status == 200:
             self.outcome.seconds.append(time.perf_counter() - started)
             self.outcome.bodies.append(found.get("took_ms"))
-        return status
+        return status, pause_s

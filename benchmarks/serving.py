@@ -82,8 +82,10 @@ class Service:
             _closed, self.url + route, bodies, clients, seconds, options.get("retries", 0)
         )
 
-    def start_open(self, bodies: list[Any], per_s: float, seconds: float) -> "Future[Outcome]":
-        return self._pool.submit(_open, self.url + "/v1/search", bodies, per_s, seconds)
+    def start_open(
+        self, bodies: list[Any], per_s: float, seconds: float, retries: int = 0
+    ) -> "Future[Outcome]":
+        return self._pool.submit(_open, self.url + "/v1/search", bodies, per_s, seconds, retries)
 
     def update(self, **changes: Any) -> None:
         """Deploy the application anew, with other settings, while it runs."""
@@ -165,8 +167,8 @@ def _closed(url: str, bodies: list[Any], clients: int, seconds: float, retries: 
     return asyncio.run(Load(url, bodies, retries=retries).closed(clients, seconds))
 
 
-def _open(url: str, bodies: list[Any], per_s: float, seconds: float) -> Outcome:
-    return asyncio.run(Load(url, bodies).open(per_s, seconds))
+def _open(url: str, bodies: list[Any], per_s: float, seconds: float, retries: int) -> Outcome:
+    return asyncio.run(Load(url, bodies, retries=retries).open(per_s, seconds))
 
 
 def overhead(service: Service) -> Iterator[Measurement]:
@@ -303,14 +305,18 @@ def overload(service: Service) -> Iterator[Measurement]:
 
 
 def kills(service: Service) -> Iterator[Measurement]:
-    """A replica is killed every 15 seconds, in turn of router, embedder and reranker."""
+    """A replica is killed every 15 seconds, in turn of router, embedder and reranker.
+
+    The load is half of what the same service did just before, without kills.
+    """
     two = {"min_replicas": 2, "max_replicas": 2}
     names = ("router", "embedder_replicas", "reranker_replicas")
     former = {name: getattr(service.settings, name) for name in names}
     service.update(**{name: scaling.model_copy(update=two) for name, scaling in former.items()})
     bodies = [*service.searches(), *service.searches(rerank="cross-encoder", rerank_k=5)]
     random.Random(2).shuffle(bodies)
-    running = service.start_closed(bodies, KILL_CLIENTS, KILLS_S, retries=2)
+    capacity = service.closed(bodies, KILL_CLIENTS, STEADY_S).per_s
+    running = service.start_open(bodies, capacity / 2, KILLS_S, retries=2)
     killed = 0
     while not running.done():
         time.sleep(KILL_EVERY_S)
@@ -321,6 +327,8 @@ def kills(service: Service) -> Iterator[Measurement]:
     outcome = running.result()
     total = sum(outcome.first_tries.values())
     first, last = outcome.first_tries[True] / total, outcome.in_the_end[True] / total
+    load = f"{capacity / 2:.1f} a second, half of {capacity:.1f}"
+    yield Measurement("kills", "load", load)
     yield Measurement("kills", "requests, kills", f"{total}, {killed}; {dict(outcome.statuses)}")
     yield Measurement("kills", "first try", f"{first:.4%}", first >= 0.99)
     yield Measurement("kills", "with two retries", f"{last:.4%}", last == 1)

@@ -40,6 +40,12 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be rep
 Metadata = Annotated[
     list[str] | None, typer.Option("--meta", help="KEY=VALUE metadata; may be repeated.")
 ]
+FilterText = Annotated[
+    str | None,
+    typer.Option(
+        "--filter", help='Conditions as JSON, e.g. \'{"year": {"gte": 2020}}\' (docs/search.md).'
+    ),
+]
 
 
 def command_group(help_text: str = "") -> typer.Typer:

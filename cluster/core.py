@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 Mode = Literal["hybrid", "dense", "text"]
 Scalar = str | int | float | bool
 Readings = dict[str, Scalar]  # what was read of a page beside its vector, by column
 DocumentStatus = Literal["indexing", "indexed", "failed", "skipped", "deleting"]
+Order = Literal["gt", "gte", "lt", "lte"]
 Verdict = Literal["ocr", "rescan", "manual"]  # what to do with a page, by its expected CER
 
 DOC_ID_CHARS = 32
@@ -105,6 +106,90 @@ class Page:
 
 
 @dataclass(frozen=True)
+class TagIs:
+    """Documents with a tag."""
+
+    tag: str
+
+
+@dataclass(frozen=True)
+class DocumentIs:
+    """One document."""
+
+    doc_id: str
+
+
+@dataclass(frozen=True)
+class MetadataIs:
+    """Documents whose metadata has a value: numbers are equal as numbers, 2024 = 2024.0."""
+
+    key: str
+    value: Scalar
+
+
+@dataclass(frozen=True)
+class MetadataCompares:
+    """Documents whose metadata has a number, or a date as YYYY-MM-DD…, in this order to another.
+
+    A date is a whole day. Documents that have nothing of that kind pass neither this nor `Not`.
+    """
+
+    key: str
+    order: Order
+    bound: float | date
+
+
+@dataclass(frozen=True)
+class IngestedCompares:
+    """Documents by when they were ingested; a date is a whole day (UTC)."""
+
+    order: Order
+    bound: date | datetime
+
+
+@dataclass(frozen=True)
+class CerCompares:
+    """Pages by their expected CER; those without one pass neither this nor `Not`."""
+
+    order: Order
+    bound: float
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """What meets every one of these conditions."""
+
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """What meets at least one of these conditions."""
+
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """What does not meet a condition."""
+
+    condition: "Condition"
+
+
+Condition = (
+    TagIs
+    | DocumentIs
+    | MetadataIs
+    | MetadataCompares
+    | IngestedCompares
+    | CerCompares
+    | AllOf
+    | AnyOf
+    | Not
+)
+
+
+@dataclass(frozen=True)
 class Filter:
     """Which rows a search may see. Every value is data, never a piece of an expression."""
 
@@ -116,6 +201,7 @@ class Filter:
     before: datetime | None = None
     min_cer: float | None = None  # of the expected CER; pages without one pass neither
     max_cer: float | None = None
+    condition: Condition | None = None  # what the language of filters says; must hold as well
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,17 @@ class DeviceScaling(Scaling):
     """The same for a deployment that holds a model."""
 
     gpus: float | None = Field(
-        None, ge=0, le=8, description="Share of a GPU for a replica; by default 1 if there are any."
+        None,
+        ge=0,
+        le=8,
+        description="Share of a GPU for a replica; by default chosen by the GPUs that there are.",
     )
     memory_fraction: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Share of a GPU's memory that a replica may take; by default all of it.",
+        description="Share of a GPU's memory that a replica may take; by default that of its "
+        "chosen share, all of it where `gpus` is set.",
     )
     gpu_kind: str = Field(
         "", description="Only on nodes of Ray whose label quire.dev/gpu is this; by default any."

@@ -41,6 +41,8 @@ def prepare_serving() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     default_environment(
         RAY_AUTH_MODE="token",
+        # Ray's workers are nice (15) to everyone: searches shall come before what only starts.
+        RAY_worker_niceness="0",
         RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
         RAY_SERVE_ENABLE_HA_PROXY="1",
         # A router that dies without a word: another one gets its small requests, which may all be

@@ -1,7 +1,10 @@
 """Folders of a collection's documents, on disk or at s3://: one each, so that they go as one."""
 
+import errno
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +18,7 @@ from cluster.sources import absolute_source, open_url
 
 CHUNK_BYTES = 8 * 2**20
 PART = ".part"  # ends the name of a file that is being written
+REMOVALS = 10  # of a folder that others write into meanwhile
 
 
 class DocumentFolders:
@@ -148,19 +152,27 @@ class DocumentFolders:
     def remove_all(self) -> None:
         """Remove every file of this collection, but not those of Quire 0.1."""
         if self.fs.exists(self._root):
-            self.fs.rm(self._root, recursive=True)
+            self._remove_tree(self._root)
 
     def remove(self, folder: str) -> list[str]:
         """Remove a folder; returns the names of the files that were in it."""
         names = self.names(folder)
         if names or self._listed(folder):
-            self.fs.rm(folder, recursive=True)
+            self._remove_tree(folder)
         return names
 
     def remove_tenant(self, tenant: str) -> None:
         """Remove every folder of a tenant in this collection."""
         folder = f"{self._root}/{tenant_digest(tenant)}"
         if self.fs.exists(folder):
+            self._remove_tree(folder)
+
+    def _remove_tree(self, folder: str) -> None:
+        """Remove a folder that others may remove, or write into, at the same time."""
+        if self._is_local:
+            _remove_local(folder)
+            return
+        with suppress(FileNotFoundError):
             self.fs.rm(folder, recursive=True)
 
 
@@ -210,3 +222,20 @@ def _link_local(path: Path, copy: Path) -> None:
         raise
     except OSError:
         _write_local(copy, [path.read_bytes()])
+
+
+def _remove_local(folder: str) -> None:
+    for _ in range(REMOVALS):
+        try:
+            shutil.rmtree(folder, onerror=_unless_gone)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
+    raise FilesUnavailable(f"{folder} fills while it is removed: stop what writes there, try again")
+
+
+def _unless_gone(_function: object, _path: str, cause: Any) -> None:
+    if not isinstance(cause[1], FileNotFoundError):
+        raise cause[1]

@@ -41,6 +41,8 @@ def ray_session(settings: Settings, *, extra_cpus: float = 0) -> Iterator[None]:
     default_environment(RAY_BACKEND_LOG_LEVEL="fatal")
     with _silent_stderr(), _own_sigterm():
         _init(settings, extra_cpus)
+    # Ray prints on standard output what it finds out about workers that died: the report says it.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield
     finally:

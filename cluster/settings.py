@@ -27,6 +27,7 @@ from cluster.environment import LOOPBACK, read_variables
 from cluster.errors import InvalidInput
 from cluster.plan import load_plan
 
+COLLECTION_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 MIB = 2**20
 GIB = 2**30
 
@@ -72,7 +73,7 @@ class Settings(BaseSettings):
     )
     store_user: str = Field("", description="User name for a remote Milvus.")
     store_token: SecretStr = Field(SecretStr(""), description="Password or token of that user.")
-    collection: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = Field(
+    collection: Annotated[str, Field(pattern=COLLECTION_PATTERN)] = Field(
         "quire", description="Name of the collection; one model's vectors each."
     )
     page_images: str = Field(

@@ -11,6 +11,7 @@ import typer
 from cluster.command_options import (
     Collection,
     Dimensions,
+    FilterText,
     Json,
     MaxPixels,
     Metadata,
@@ -27,7 +28,7 @@ from cluster.command_options import (
     setting,
     settings_among,
 )
-from cluster.core import Filter, Query
+from cluster.core import Condition, Filter, Query
 from cluster.errors import FormatMismatch, NotFound
 from cluster.settings import Settings, load_settings
 
@@ -53,6 +54,7 @@ def search(
     ] = None,
     after: Annotated[datetime | None, typer.Option(help="Ingested at or after (UTC).")] = None,
     before: Annotated[datetime | None, typer.Option(help="Ingested before (UTC).")] = None,
+    filter_: FilterText = None,
     fusion: Annotated[str | None, setting("fusion")] = None,
     dense_weight: Annotated[float | None, setting("dense_weight")] = None,
     rerank: Annotated[str | None, setting("rerank")] = None,
@@ -89,6 +91,7 @@ def search(
         before=before,
         min_cer=min_cer,
         max_cer=max_cer,
+        condition=_read_filter(filter_),
     )
     query = Query(text=text, image=_read_image(image, settings), filter=wanted)
     from models.retrieval.local import open_retriever
@@ -119,6 +122,7 @@ def documents(
     tenant: Tenant = None,
     tag: Tags = None,
     meta: Metadata = None,
+    filter_: FilterText = None,
     store: Store = None,
     collection: Collection = None,
     json_: Json = False,
@@ -127,9 +131,16 @@ def documents(
     settings = load_settings(store=store, collection=collection)
     from cluster.store.milvus import open_existing_store
 
-    wanted = Filter(tenant=tenant, tags=tuple(tag or ()), metadata=parse_metadata(meta))
+    wanted = Filter(
+        tenant=tenant,
+        tags=tuple(tag or ()),
+        metadata=parse_metadata(meta),
+        condition=_read_filter(filter_),
+    )
     with open_existing_store(settings) as opened:
         rows = [asdict(document) for document in opened.documents(wanted)]
+    for row in rows:
+        del row["marks"]
     columns = ("doc_id", "status", "pages", "source")
     print_rows(rows, json_, empty="no document passes", columns=columns)
 
@@ -171,7 +182,7 @@ def forget(
     collection: Collection = None,
     json_: Json = False,
 ) -> None:
-    """Remove documents: their rows and their page images, at once invisible."""
+    """Remove documents for good: rows, page files, uploads; a whole tenant with its jobs."""
     settings = load_settings(store=store, collection=collection)
     from jobs.forget import forget_documents
 
@@ -180,6 +191,43 @@ def forget(
     rows = [{"document": row.pop("doc_id"), **row} for row in rows]  # as programs know it
     columns = ("document", "rows", "images", "source")
     print_rows(rows, json_, empty="nothing was removed: no document passes", columns=columns)
+
+
+@command(app)
+def tag(
+    doc_id: Annotated[
+        list[str] | None, typer.Argument(help="Ids of documents (quire documents).")
+    ] = None,
+    path: Annotated[str, typer.Option(help="The one that was ingested from this path.")] = "",
+    tenant: Annotated[str, typer.Option(help="The tenant that owns them.")] = "",
+    add: Annotated[list[str] | None, typer.Option(help="A tag to add; may be repeated.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="A tag to remove; may be repeated.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The title from now on.")] = None,
+    meta: Annotated[
+        list[str] | None, typer.Option("--meta", help="KEY=VALUE to set; may be repeated.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="A metadata key to remove; may be repeated.")
+    ] = None,
+    store: Store = None,
+    collection: Collection = None,
+    json_: Json = False,
+) -> None:
+    """Change tags, title or metadata of documents; nothing is embedded."""
+    settings = load_settings(store=store, collection=collection)
+    from jobs.change import Edit, change_documents
+
+    edit = Edit(tuple(add or ()), tuple(remove or ()), title, parse_metadata(meta), set(drop or ()))
+    changed = change_documents(settings, tenant, doc_id or (), path, edit)
+    rows = [
+        {"doc_id": each.doc_id, "title": each.title, "tags": list(each.tags)}
+        | {"metadata": each.metadata, "source": each.source}
+        for each in changed
+    ]
+    columns = ("doc_id", "tags", "metadata", "source")
+    print_rows(rows, json_, empty="no such document", columns=columns)
 
 
 @command(app)
@@ -230,6 +278,13 @@ def vectors(
 
     pages = export_vectors(settings, file, kind=kind, pooling=pooling, out=out)
     print(f"{pages} pages in {out}")
+
+
+def _read_filter(text: str | None) -> Condition | None:
+    """Return the conditions of `--filter`. Raises InvalidInput."""
+    from cluster.store.filter_language import parse_filter
+
+    return parse_filter(text) if text else None
 
 
 def _read_image(path: Path | None, settings: Settings) -> Any:

@@ -31,7 +31,8 @@ log = logging.getLogger("ray.serve")
 class JobRequest:
     """What a job is to do: index these stored files, or index them again.
 
-    `replaces`: id of the document that makes room for this one. `size_bytes`: of the files.
+    `replaces`: id of the document that makes room for this one. `collection`: where not the
+    service's own. `size_bytes`: of the files.
     """
 
     kind: JobKind
@@ -40,6 +41,7 @@ class JobRequest:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
     replaces: str = ""
+    collection: str = ""
     size_bytes: int = 0
 
 

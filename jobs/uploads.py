@@ -112,6 +112,11 @@ class Uploads:
         return path
 
 
+def doc_id_of_upload(source: str) -> str:
+    """Return the id of the document that an upload's source holds: its folder's name."""
+    return source.rpartition("/")[0].rpartition("/")[2]
+
+
 def safe_name(name: str) -> str:
     """A file name of 200 bytes at most, without folders, control characters or half characters.
 

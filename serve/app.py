@@ -11,12 +11,18 @@ from typing import Any
 from pydantic import SecretStr
 from ray import serve
 
+from cluster.capacity.fit import in_one_process
+from cluster.capacity.formulas import replica_memory
+from cluster.capacity.shares import UPLOADS, with_gpu_shares
 from cluster.deployments import DEPLOYMENTS, INDEXER_CPUS, DeviceScaling, Scaling
 from cluster.errors import InvalidInput
+from cluster.hardware import accelerators, detect_gpus
+from cluster.plan import ReplicaMemory
 from cluster.runtime import cluster_gpus, cluster_nodes, is_running, on_kind
 from cluster.settings import Settings, load_settings
 from models.ocr_quality.files import load_card
 from models.ocr_quality.predictor import predictor_folder
+from models.registry import ModelSpec
 from serve.deployments.indexer import IndexerDeployment
 from serve.deployments.models import ServedModels
 from serve.router import Router
@@ -48,6 +54,7 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
     Raises InvalidInput or ModelUnavailable.
     """
     _check_shared(settings)
+    settings = gpu_shares_chosen(settings)
     has_gpu = is_running() and cluster_gpus() > 0
     models = ServedModels.from_settings(settings, has_gpu=has_gpu)
     load_card(predictor_folder(settings))  # what is missing shows here, not with a request
@@ -71,6 +78,39 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
         settings, models, tuple(DEPLOYMENTS), handles, indexer, is_local=is_local
     )
     return app
+
+
+def gpu_shares_chosen(settings: Settings) -> Settings:
+    """Return the settings with a share of this Ray's GPUs for each deployment that has none set.
+
+    Raises InvalidInput where they do not fit; on a cluster, to which an autoscaler may bring more,
+    such settings stay as they are. Raises ModelUnavailable.
+    """
+    gpus = int(cluster_gpus()) if is_running() else 0
+    if not gpus:
+        return settings
+    is_cluster = bool(settings.ray_address) or cluster_nodes() > 1
+    kinds = {} if is_cluster else detect_gpus()
+    card = accelerators().get(next(iter(kinds))) if len(kinds) == 1 else None
+    models = ServedModels.from_settings(settings, has_gpu=True)
+    memory = {
+        "embedder": _memory(models.embedder_spec, models.embedder.precision),
+        "reranker": _memory(models.reranker_spec, models.reranker.precision),
+    }
+    if settings.multi_vectors != "off":  # an ingest's worker has both models
+        late = _memory(models.late_interaction_spec, "bf16")
+        memory[UPLOADS] = in_one_process(memory["embedder"], late)
+    try:
+        return with_gpu_shares(settings, gpus, memory, card)
+    except InvalidInput:
+        if is_cluster:
+            return settings
+        raise
+
+
+def _memory(spec: ModelSpec, precision: str) -> ReplicaMemory:
+    """Return the memory of a replica with the smallest batches that hold its longest input."""
+    return replica_memory(spec.shape, precision, spec.max_tokens)
 
 
 def reserved_cpus(settings: Settings) -> float:

@@ -7,12 +7,15 @@ from contextlib import closing, contextmanager
 
 from ray import serve
 
+from cluster.capacity.shares import check_gpu_shares
 from cluster.deployments import DEPLOYMENTS
 from cluster.errors import InvalidInput, ModelUnavailable
-from cluster.runtime import ray_session, require_gpus
+from cluster.runtime import cluster_gpus, ray_session, require_gpus
 from cluster.settings import Settings
-from serve.app import APP, LOGGING, application, reserved_cpus
+from serve.app import APP, LOGGING, application, gpu_shares_chosen, reserved_cpus
 from serve.auth.keys import KeyRing
+
+log = logging.getLogger("quire")
 
 
 @contextmanager
@@ -26,6 +29,7 @@ def serving(settings: Settings) -> Iterator[str]:
     _check_keys(settings)
     _check_port(settings)
     with ray_session(settings, extra_cpus=reserved_cpus(settings)):
+        settings = gpu_shares_chosen(settings)
         _check_gpus(settings)
         app = application(settings, is_local=settings.is_local)
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # what it does is no news
@@ -60,6 +64,8 @@ def _check_gpus(settings: Settings) -> None:
         share = scaling.min_replicas * (scaling.gpus or 0)
         if share:
             require_gpus(share, scaling.gpu_kind, f"the deployment of the {spec.title}")
+    if cluster_gpus() and (problem := check_gpu_shares(settings, int(cluster_gpus()))):
+        log.warning("%s", problem)
 
 
 def _why(error: RuntimeError) -> str:

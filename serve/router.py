@@ -8,11 +8,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from cluster.core import Document, Hit, Page, Query
+from cluster.core import Document, Filter, Hit, Page, Query
 from cluster.deployments import DeploymentSpec
 from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
@@ -20,6 +21,7 @@ from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
 from cluster.store.connection import StoreConnection
 from cluster.store.milvus import MilvusStore
+from jobs.change import change_document
 from jobs.forget import Forgetter, RemovedDocument
 from jobs.journal import Job, JobRequest
 from jobs.uploads import Uploads
@@ -47,6 +49,7 @@ READY_TIMEOUT_S = 2.0
 JOB_TIMEOUT_S = 10.0
 STORE_THREADS = 32
 FILE_THREADS = 8
+MAX_COLLECTIONS = 64  # beside our own, that are kept at hand
 SECONDS_READY = 5.0  # how long a good answer of a model is believed
 
 
@@ -84,7 +87,10 @@ class Router:
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._ready_until: dict[str, float] = {}
         self._store_pool: ThreadPoolExecutor | None = None
-        self._checked: MilvusStore | None = None
+        self._opened: MilvusStore | None = None  # as the link gave it
+        self._checked: MilvusStore | None = None  # the same, at our collection
+        self._others: dict[str, Router] = {}  # by collection
+        self._owns_link = True
 
     async def check_health(self) -> None:
         """Ray Serve calls this before the first request and every few seconds."""
@@ -101,18 +107,40 @@ class Router:
         self._link.close()
 
     def __del__(self) -> None:
-        self.close()
+        if self._owns_link:
+            self.close()
+
+    def at(self, collection: str) -> "Router":
+        """Return the same router over another collection of the store."""
+        if collection == self.settings.collection:
+            return self
+        if collection not in self._others:
+            other = copy(self)
+            other._owns_link = False
+            other.settings = self.settings.model_copy(update={"collection": collection})
+            other._images = PageFiles.from_settings(other.settings)
+            other._uploads = Uploads.from_settings(other.settings)
+            other._opened = other._checked = None
+            if len(self._others) >= MAX_COLLECTIONS:  # names that callers make up
+                self._others.clear()
+            self._others[collection] = other
+        return self._others[collection]
 
     def store(self) -> MilvusStore:
         """Return the open store, whose vectors are of our embedder.
 
-        Raises StoreUnavailable or FingerprintMismatch.
+        Raises StoreUnavailable or FingerprintMismatch, NotFound where a request names a collection
+        that is not there.
         """
-        store = self._link.store()
-        if store is not self._checked:  # opened again
+        opened = self._link.store()
+        if opened is not self._opened or self._checked is None:  # opened again
+            is_own = opened.name == self.settings.collection
+            store = opened if is_own else opened.collection(self.settings.collection)
+            if not is_own and store.stored() is None:
+                raise NotFound(f"there is no collection {store.name!r}")
             store.check_fingerprint(self._fingerprint)
-            self._checked = store
-        return store
+            self._opened, self._checked = opened, store
+        return self._checked
 
     async def search(self, query: Query, settings: Settings, deadline: float) -> Found:
         """The best pages. Raises InvalidInput, Overloaded, StoreUnavailable and their like."""
@@ -131,7 +159,9 @@ class Router:
         async def match(question: MultimodalInput, hits: Sequence[Hit]) -> np.ndarray:
             pages = [PageKey.of(hit) for hit in hits]
             with self.trace.span("match", candidates=len(pages)):
-                return await self._late.match(question, pages, _left(deadline))
+                return await self._late.match(
+                    question, pages, self.settings.collection, _left(deadline)
+                )
 
         retriever = Retriever(
             self.store,
@@ -189,7 +219,7 @@ class Router:
         jpeg = await self.page_image(tenant, doc_id, number)
 
         async def late(text: str, page: PageKey) -> Evidence:
-            return await self._late.evidence(text, page, _left(deadline))
+            return await self._late.evidence(text, page, self.settings.collection, _left(deadline))
 
         async def states(text: str, jpeg: bytes) -> np.ndarray:
             question = MultimodalInput(text=text)
@@ -245,6 +275,37 @@ class Router:
     async def keep_upload(self, tenant: str, name: str, file: IO[bytes]) -> str:
         """Keep an uploaded file; returns its source. Raises InvalidInput."""
         return await self.in_background(self._uploads.put, tenant, name, file)
+
+    async def change(self, tenant: str, doc_id: str, changes: Mapping[str, Any]) -> Document:
+        """Change title, tags or metadata of a document, embedding nothing.
+
+        Raises NotFound, or InvalidInput where it is being indexed or removed, or a value is wrong.
+        """
+        return await self._watched(
+            asyncio.to_thread(lambda: change_document(self.store(), tenant, doc_id, changes))
+        )
+
+    async def namesakes(self, tenant: str, names: Sequence[str]) -> list[Document]:
+        """Return the documents of a tenant that have one of these file names."""
+
+        def look() -> list[Document]:
+            store, own = self.store(), Filter(tenant=tenant)
+            return [each for name in names for each in store.documents(own, name=name)]
+
+        return await self._watched(asyncio.to_thread(look))
+
+    async def jobs(self, tenant: str | None, limit: int, offset: int) -> tuple[list[Job], int]:
+        """Return jobs of a tenant, the newest first, and how many there are; None sees all."""
+        listed: tuple[list[Job], int] = await self._indexer.call(
+            "list_jobs", tenant, limit, offset, timeout_s=JOB_TIMEOUT_S
+        )
+        return listed
+
+    async def cancel(self, tenant: str | None, job_id: str) -> Job:
+        """Stop a job that waits or runs. Raises NotFound."""
+        await self.job(tenant, job_id)
+        job: Job | None = await self._indexer.call("cancel", job_id, timeout_s=JOB_TIMEOUT_S)
+        return self._own(job, tenant, job_id)
 
     async def submit(self, request: JobRequest) -> Job:
         """Queue a job that indexes stored files."""

@@ -27,7 +27,15 @@ FLOOR = {
         "command_options",
     ),
     "models": ("registry", "options", "protocols", "inputs", "images"),
-    "jobs": ("ray_data", "progress", "journal", "uploads", "forget"),
+    "jobs": (
+        "ray_data",
+        "progress",
+        "journal",
+        "uploads",
+        "report_file",
+        "forget",
+        "change",
+    ),
     "serve": ("logs", "tracing"),
 }
 ARROWS = {

@@ -136,9 +136,11 @@ def _memory(
     memory = replace(
         memory, vision=int(memory.vision * ratio), language=int(memory.language * ratio)
     )
-    if beside is None:
-        return memory
-    other = beside.memory  # one process: its context once, and one model computes at a time
+    return in_one_process(memory, beside.memory) if beside else memory
+
+
+def in_one_process(memory: ReplicaMemory, other: ReplicaMemory) -> ReplicaMemory:
+    """Memory of two models in one process: its context once, and one computes at a time."""
     return ReplicaMemory(
         weights=memory.weights + other.weights,
         context=memory.context,

@@ -1,16 +1,22 @@
-"""Filters → Milvus expressions, built from digests and numbers only.
+"""Filters → Milvus expressions, built from digests, numbers and dates only.
 
-No string of a caller ever reaches an expression: tenant, tags, metadata and sources are stored as
-labels (hex digests) beside their values, and filters ask for labels. Milvus Lite has no filter
-templates, so this is what works the same on every server.
+No value of a caller reaches an expression as a string: tenant, tags, texts of metadata and sources
+are stored as labels (hex digests) beside their values, and filters ask for labels. Milvus Lite has
+no filter templates, so this is what works the same on every server.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
-from cluster.core import Filter, Scalar
+from cluster.core import AllOf, Filter, MetadataIs, Scalar
 from cluster.errors import InvalidInput
 from cluster.ids import checked_doc_id, filter_label
+from cluster.store.conditions import (
+    asks_cer,
+    checked_metadata_key,
+    checked_share,
+    condition_expression,
+    to_ms,
+)
 
 UNKNOWN_CER = -1.0
 
@@ -31,10 +37,17 @@ def to_expression(wanted: Filter) -> str:
     """Return the Milvus expression of a filter; "" where everything passes. Raises InvalidInput."""
     labels = [] if wanted.tenant is None else [filter_label("tenant", wanted.tenant)]
     labels += [filter_label("tag", tag) for tag in wanted.tags]
-    labels += [filter_label("metadata", key, value) for key, value in wanted.metadata.items()]
+    numbers = []
+    for key, value in wanted.metadata.items():
+        if isinstance(value, str | bool):
+            labels.append(filter_label("metadata", checked_metadata_key(key), value))
+        else:
+            numbers.append(MetadataIs(key, value))
     parts = []
     if labels:
         parts.append(with_labels(labels))
+    if numbers:
+        parts.append(condition_expression(AllOf(tuple(numbers))))
     if wanted.doc_ids:
         quoted = ", ".join(f'"{checked_doc_id(doc_id)}"' for doc_id in wanted.doc_ids)
         parts.append(f"doc_id in [{quoted}]")
@@ -43,27 +56,23 @@ def to_expression(wanted: Filter) -> str:
     if wanted.before is not None:
         parts.append(f"time_ms < {to_ms(wanted.before)}")
     if wanted.min_cer is not None or wanted.max_cer is not None:
-        parts.append(f"expected_cer >= {_share('min_cer', wanted.min_cer or 0.0)}")
+        parts.append(f"expected_cer >= {checked_share(wanted.min_cer or 0.0)}")
     if wanted.max_cer is not None:
-        parts.append(f"expected_cer <= {_share('max_cer', wanted.max_cer)}")
+        parts.append(f"expected_cer <= {checked_share(wanted.max_cer)}")
+    if wanted.condition is not None:
+        # In parentheses of its own where it has an `or`: nothing in it widens what stands before.
+        parts.append(condition_expression(wanted.condition))
     return " and ".join(parts)
 
 
-def _share(name: str, value: float) -> str:
-    """Return a number from 0 to 1 as Milvus reads it. Raises InvalidInput."""
-    if not 0 <= value <= 1:  # also what is not a number
-        raise InvalidInput(f"{name} is a share from 0 to 1, not {value}")
-    return f"{value:.6f}"
+def document_expression(wanted: Filter) -> str:
+    """Return the same for documents, which have no expected CER. Raises InvalidInput."""
+    if wanted.min_cer is not None or wanted.max_cer is not None or asks_cer(wanted.condition):
+        raise InvalidInput("pages have an expected CER, documents have none: leave it out here")
+    return to_expression(wanted)
 
 
 def with_labels(labels: Iterable[str]) -> str:
     """Return the expression for rows that carry all of these labels."""
     quoted = ", ".join(f'"{item}"' for item in labels)
     return f"array_contains_all(labels, [{quoted}])"
-
-
-def to_ms(moment: datetime) -> int:
-    """Milliseconds since 1970; a moment without a time zone is UTC."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)

@@ -31,7 +31,7 @@ from cluster.store.client import (
     StoreAddress,
     store_token,
 )
-from cluster.store.filters import to_expression, with_labels
+from cluster.store.filters import document_expression, to_expression, with_labels
 from cluster.store.format import (
     StoredCollection,
     collection_names,
@@ -43,6 +43,7 @@ from cluster.store.lite import MilvusLiteServer
 from cluster.store.ranking import RankedRow, rank_pages
 from cluster.text.terms import to_terms
 
+BATCH_ROWS = 1000  # of documents, at a time
 WRITE_ROWS = 256  # in one message: Milvus takes 64 MB, and a row of the 8B has 20 KB
 FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
 HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
@@ -87,11 +88,19 @@ class MilvusStore:
     Every method raises StoreUnavailable where Milvus does not answer.
     """
 
-    def __init__(self, address: StoreAddress, revive: Callable[[], None] = lambda: None) -> None:
-        """Connect; `revive` starts an embedded server again that ended. Raises StoreUnavailable."""
+    def __init__(
+        self,
+        address: StoreAddress,
+        revive: Callable[[], None] = lambda: None,
+        client: Client | None = None,
+    ) -> None:
+        """Connect, or use a connection; `revive` starts an embedded server again that ended.
+
+        Raises StoreUnavailable.
+        """
         self.address = address
         self.name = address.collection
-        self.client = Client(address, revive)
+        self.client = client or Client(address, revive)
         self.revive = revive
         self._cached: StoredCollection | None = None
 
@@ -160,8 +169,9 @@ class MilvusStore:
         return fingerprints
 
     def collection(self, name: str) -> "MilvusStore":
-        """Another collection of the same store."""
-        return MilvusStore(replace(self.address, collection=name))
+        """Another collection of the same store, over the same connection."""
+        address = replace(self.address, collection=name)
+        return MilvusStore(address, self.revive, self.client)
 
     def put_document(self, document: Document) -> None:
         """Write or overwrite a document's row."""
@@ -188,11 +198,14 @@ class MilvusStore:
         name: str | None = None,
         status: DocumentStatus | None = None,
     ) -> list[Document]:
-        """Documents that pass, newest first; `name` is a file's, without its folders."""
+        """Documents that pass, newest first; `name` is a file's, without its folders.
+
+        Raises InvalidInput.
+        """
         stored = self.stored()
         if stored is None:
             return []
-        parts = [to_expression(wanted), schema.IS_DOCUMENT]
+        parts = [document_expression(wanted), schema.IS_DOCUMENT]
         if source is not None:
             parts.append(with_labels([filter_label("source", source)]))
         if name is not None:
@@ -203,6 +216,22 @@ class MilvusStore:
         entities = self.client.query_all(stored.documents, expression, schema.DOCUMENT_FIELDS)
         documents = [schema.to_document(entity) for entity in entities]
         return sorted(documents, key=lambda document: (-document.time_ms, document.source))
+
+    def each_document(
+        self, wanted: Filter = Filter(), *, with_error: bool = False
+    ) -> Iterator[list[Document]]:
+        """Yield every document that passes, in batches and in no order.
+
+        `with_error`: only those of which something is not in the index, and `error` says why.
+        """
+        stored = self.stored()
+        parts = [document_expression(wanted), schema.IS_DOCUMENT]
+        parts += ['error != ""'] if with_error else []
+        expression = " and ".join(filter(None, parts))
+        fields = schema.DOCUMENT_FIELDS
+        if stored:
+            for entities in self.client.iterate(stored.documents, expression, fields, BATCH_ROWS):
+                yield [schema.to_document(entity) for entity in entities]
 
     def pages_present(self, document: Document) -> set[int]:
         """Return the pages of a document whose rows are in the index."""

@@ -1,7 +1,6 @@
 """The two collections behind a Quire collection: documents, and their page and chunk rows."""
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,7 @@ from cluster.ids import (
     page_row_id,
 )
 from cluster.sources import source_name
+from cluster.store.conditions import MAX_LABELS, MAX_NUMBER, checked_metadata_key
 from cluster.store.filters import UNKNOWN_CER, labels_of
 from cluster.text.terms import cut_utf8, to_terms
 
@@ -26,9 +26,7 @@ TITLE_BYTES = 1_024
 PATH_BYTES = 4_096
 NAME_BYTES = 256
 MAX_TAGS = 64
-MAX_LABELS = 256
 METADATA_BYTES = 32_768
-MAX_NUMBER = 2**63 - 1
 EXPECTED_CER = "expected_cer"  # a reading with a field of its own, UNKNOWN_CER where there is none
 # A row of the documents collection that is no document: that a tenant was forgotten (deletion.py).
 TENANT_MARK_ID = "0" * DOC_ID_CHARS
@@ -50,7 +48,6 @@ DOCUMENT_FIELDS = (
     "time_ms",
     "labels",
 )
-_METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
 def documents_schema() -> tuple[Any, Any]:
@@ -232,12 +229,8 @@ def check_document_fields(tenant: str, tags: tuple[str, ...], metadata: dict[str
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1 to {NAME_BYTES} bytes each")
     if _bytes(tenant) > NAME_BYTES:
         raise InvalidInput(f"a tenant's name has at most {NAME_BYTES} bytes")
-    wrong = [key for key in metadata if not _METADATA_KEY.fullmatch(key)]
-    if wrong:
-        raise InvalidInput(
-            f"metadata key {wrong[0]!r}: use letters, digits, _ . - (64 at most, a letter first)"
-        )
     for key, value in metadata.items():
+        checked_metadata_key(key)
         if isinstance(value, str):
             _bytes(value)
         elif not -MAX_NUMBER <= value <= MAX_NUMBER:  # also what is not a number

@@ -38,7 +38,9 @@ class CheckDocuments:
         self.context = context
         self.store = MilvusStore(context.address)
         self.files = PageFiles.from_settings(context.settings)
-        self.finder = TaskFinder(context, self.store, self.files)
+        self.finder = TaskFinder(
+            context.settings, context.readings, self.store, self.files, reindex=context.reindex
+        )
         self.renderer = Renderer(RenderLimits.from_settings(context.settings))
         self.watched = Watched(context.watch, "checking")
 
@@ -72,7 +74,8 @@ class CheckDocuments:
         except UnreadableDocument as error:
             yield self._refuse(document, stored, error)
         except OSError as error:
-            if self.context.is_job and isinstance(error, FileNotFoundError):
+            is_gone = isinstance(error, FileNotFoundError) and not self._is_indexed(source)
+            if self.context.is_job and is_gone:
                 yield _deleted(document)  # an upload, and only a deletion removes it
                 return
             message = f"it cannot be read ({cause_of(error)}): check that it is there"

@@ -29,23 +29,28 @@ class EmbedPages:
     """
 
     def __init__(self, context: IngestContext) -> None:
-        from models.engine.device import limit_gpu_memory, use_threads
-        from models.qwen3_vl.embedder import Qwen3VLEmbedder
-
-        use_threads(context.threads)
-        limit_gpu_memory(context.settings.gpu_memory_fraction)  # of all models in this process
         self.context = context
         self.watched = Watched(context.watch, "embedding")
         self._models = ReadingModels(context.settings)
         self._embedder: Qwen3VLEmbedder | QuireError
         try:
             with self.watched.starting():
-                self._embedder = Qwen3VLEmbedder(context.options)
-                for reading in context.readings:
-                    reading.load(self._models)
+                self._embedder = self._load()
         except QuireError as error:
             # Ray turns what a constructor raises into "actor died": the first call raises it.
             self._embedder = error
+
+    def _load(self) -> "Qwen3VLEmbedder":
+        """Load the embedder, and what the readings need."""
+        from models.engine.device import limit_gpu_memory, use_threads
+        from models.qwen3_vl.embedder import Qwen3VLEmbedder
+
+        use_threads(self.context.threads)
+        limit_gpu_memory(self.context.settings.gpu_memory_fraction)  # of all models in this process
+        embedder = Qwen3VLEmbedder(self.context.options)
+        for reading in self.context.readings:
+            reading.load(self._models)
+        return embedder
 
     def __call__(self, batch: Batch) -> Batch:
         self._loaded()

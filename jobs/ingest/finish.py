@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cluster.core import Document, Filter
+from cluster.core import Document, DocumentStatus, Filter
 from cluster.ids import document_key
 from cluster.settings import Settings
 from cluster.store.deletion import Owner, end_deletion, owners
@@ -47,21 +47,32 @@ class DocumentFinisher:
             return Finish(document, "gone")
         return self._settle(document, present, pages, sound)
 
+    def cancel(self, document: Document) -> None:
+        """Store the status of a document whose ingest was stopped: what is in can be found."""
+        owner = owners(self._store, [document])[document_key(document.tenant, document.doc_id)]
+        if owner == "ours":
+            status: DocumentStatus = "indexed" if self._count(document) else "failed"
+            self._store.put_document(replace(document, status=status))
+
     def _settle(self, document: Document, present: int, pages: int, sound: int) -> Finish:
         """Store the final status of a document, of which `present` pages are in the index."""
         final = replace(document, status="indexed" if present else "failed")
         if present < pages:  # lost by the server, or a page was removed
             final = _with_error(final, f"{pages - present} pages are gone again: ingest it again")
-        is_enough = present > 0 and present >= self._share * sound
-        if present and not is_enough and self._older(document):
+        older = self._older(document) if present else []
+        if older and present < self._share * sound:
             final = _with_error(final, "the version before it stays until more of it came in")
+            older = []
         if final != document:
             self._store.put_document(final)
-        return Finish(final, replaced=tuple(self.forget_replaced(final)) if is_enough else ())
+        return Finish(final, replaced=tuple(self._forget(older)))
 
     def forget_replaced(self, document: Document) -> list[str]:
         """Forget older documents of the same source, and those asked for; returns their ids."""
-        return [self._forgetter.forget(each).doc_id for each in self._older(document)]
+        return self._forget(self._older(document))
+
+    def _forget(self, documents: Iterable[Document]) -> list[str]:
+        return [self._forgetter.forget(each).doc_id for each in documents]
 
     def _older(self, document: Document) -> list[Document]:
         tenant = Filter(tenant=document.tenant)
@@ -73,7 +84,9 @@ class DocumentFinisher:
         if self._replaces:
             asked = Filter(tenant=document.tenant, doc_ids=tuple(self._replaces))
             older += self._store.documents(asked)
-        return [each for each in older if each.doc_id != document.doc_id]
+        by_id = {each.doc_id: each for each in older}
+        by_id.pop(document.doc_id, None)
+        return list(by_id.values())
 
     def _count(self, document: Document) -> int:
         wanted = Filter(tenant=document.tenant, doc_ids=(document.doc_id,))

@@ -86,6 +86,11 @@ class Ledger:
             self.failures -= len(pending.failed)
         self._pending.clear()
 
+    def cancel(self, why: str) -> None:
+        """Settle documents that are at work: they are not being indexed any more."""
+        for pending in self._pending.values():
+            self._finisher.cancel(replace(pending.document, error=why))
+
     def close(self, why: str, message: str) -> None:
         """Enter what an ingest that ends early leaves: the store is not touched any more."""
         for source in list(self._open_sources):

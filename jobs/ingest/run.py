@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import ray
 
@@ -57,6 +57,7 @@ PATIENCE_S = 120.0  # with a Milvus that is away
 GPU_RETRY_S = 30.0
 MAX_CHECKERS = 4
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
+Stop = Literal["cancel", "pause"]
 log = logging.getLogger(__name__)
 
 
@@ -65,7 +66,8 @@ class IngestRequest:
     """What to ingest, and what its rows shall carry.
 
     `reindex`: do unchanged documents again. `is_job`: of the service, on files that only a deletion
-    removes; a document that was deleted meanwhile is skipped. `replaces`: ids of documents that
+    removes; a document that was deleted meanwhile is skipped. `is_listed`: `paths` are sources, and
+    may be gone. `replaces`: ids of documents that
     are forgotten once the new ones are in.
     """
 
@@ -76,22 +78,27 @@ class IngestRequest:
     metadata: dict[str, Scalar] = field(default_factory=dict)
     reindex: bool = False
     is_job: bool = False
+    is_listed: bool = False
     replaces: tuple[str, ...] = ()
 
 
 class Stopped(QuireError):
-    """The ingest was told to stop."""
+    """The ingest was told to stop: for good ("cancel"), or to go on later ("pause")."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__("the ingest was stopped: run it again, and it goes on from there")
+        self.stop = stop
 
 
 def run_ingest(
     settings: Settings,
     request: IngestRequest,
     view: ProgressView | None = None,
-    is_stopped: Callable[[], bool] = lambda: False,
+    ask_stop: Callable[[], Stop | None] = lambda: None,
 ) -> IngestReport:
     """Ingest documents; every input ends in a named state of the report.
 
-    `view` shows the progress; by default on standard error. `is_stopped` is asked twice a second.
+    `view` shows the progress; by default on standard error. `ask_stop` is asked twice a second.
 
     Raises NotFound, InvalidInput, FingerprintMismatch or Overloaded (no GPU is free) before any
     work begins; Stopped, ModelUnavailable, OutOfMemory, FilesUnavailable and StoreUnavailable also
@@ -113,9 +120,13 @@ def run_ingest(
         writer = ReportWriter(report, settings.data_dir / "reports", request.tenant)
         finisher = DocumentFinisher(settings, store, request.replaces)
         ledger = Ledger(report, writer, sources, finisher)
-        run = _Run(context, store, ledger, shown, is_stopped)
+        run = _Run(context, store, ledger, shown, ask_stop)
         try:
             run.run()
+        except Stopped as stopped:
+            if stopped.stop == "cancel":
+                ledger.cancel("it was stopped before all of it was in: index it again")
+            raise
         finally:
             ledger.close("interrupted", "ingest it again: pages that are done are kept")
             shown.update(ledger)
@@ -125,8 +136,8 @@ def run_ingest(
 
 
 def _sources(request: IngestRequest) -> list[str]:
-    """List what is to be ingested. Raises NotFound, but for files of a job: they may be deleted."""
-    if request.is_job:
+    """List what is to be ingested. Raises NotFound."""
+    if request.is_job or request.is_listed:
         return list(request.paths)
     return list_sources(request.paths, request.pattern)
 
@@ -228,13 +239,13 @@ class _Run:
         store: MilvusStore,
         ledger: Ledger,
         view: ProgressView,
-        is_stopped: Callable[[], bool],
+        ask_stop: Callable[[], Stop | None],
     ) -> None:
         self._context = context
         self._store = store
         self._ledger = ledger
         self._view = view
-        self._is_stopped = is_stopped
+        self._ask_stop = ask_stop
 
     def run(self) -> None:
         """Run until every input has ended. Raises WorkersLost where that gets nowhere."""
@@ -264,8 +275,8 @@ class _Run:
         Raises Stopped.
         """
         self._store.revive()
-        if self._is_stopped():
-            raise Stopped("the ingest was stopped: run it again, and it goes on from there")
+        if stop := self._ask_stop():
+            raise Stopped(stop)
         for stuck in ask(self._context.watch.replace_stuck.remote()):
             doing = f"{stuck.doing[0]}{' and others' if len(stuck.doing) > 1 else ''}"
             message = f"the {stuck.name} was replaced: {stuck.seconds:.0f} s with {doing}"

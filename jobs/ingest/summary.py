@@ -1,14 +1,16 @@
 """The end of an ingest for people: counts, times, and what failed, grouped by reason."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster.command_options import escape_text, printable, shorten_path, wide_console
+from jobs.ingest.preview import Preview
 from jobs.ingest.report import STATES, DocumentReport, IngestReport
 
 MAX_PROBLEMS = 20
@@ -47,6 +49,28 @@ def print_report(report: IngestReport) -> None:
             groups[problem.state, problem.reason].add(problem)
     if groups:
         _print_problems(console, groups, report.file)
+
+
+def print_preview(preview: Preview, *, as_json: bool) -> None:
+    """Print what an ingest would do."""
+    if as_json:
+        print(json.dumps(asdict(preview)))
+        return
+    table = Table(title="What would be done", show_header=False)
+    for what, count in preview.documents.most_common():
+        table.add_row(what, f"{count:,} documents")
+    table.add_row("pages to embed", f"{preview.pages:,}")
+    if preview.others:
+        table.add_row("pages to mend", f"{preview.others:,} (pictures or chunks)")
+    unknown = "unknown before the first ingest of this collection, or a plan"
+    table.add_row("time", unknown if preview.seconds is None else _duration(preview.seconds))
+    if preview.cost is not None:
+        table.add_row("money", f"{preview.cost:,.2f}")
+    wide_console().print(table)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _counts(report: IngestReport) -> Table:

@@ -27,6 +27,21 @@ from jobs.rendering.frames import Header, read_frame, write_frame
 START_TIMEOUT_S = 120.0  # imports, on a machine that may be busy
 CALLS_PER_PROCESS = 2000  # then a fresh one, so that leaks and fragments never add up to the limit
 STDERR_TAIL_BYTES = 400
+MAX_KILLS = 10  # from outside, of one page: they are not the page's doing
+LARGE_SHARE = 0.5  # of the memory it may have: who is killed with more is killed for that
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a process ended: its exit status, the last it wrote to stderr, the most memory it had."""
+
+    status: int
+    words: str
+    peak_bytes: int
+
+
+class _KilledFromOutside(Exception):
+    """Somebody else ended the process, whatever the document."""
 
 
 class RendererUnavailable(QuireError):
@@ -176,11 +191,11 @@ class Renderer:
         """End the rendering process and all it started. The next call starts a new one."""
         self._end()
 
-    def _end(self) -> tuple[int, str]:
-        """Kill and reap the process. Returns its exit status and the last it wrote to stderr."""
+    def _end(self) -> _End:
+        """Kill and reap the process; tells how it ended."""
         process, self._process, self._calls = self._process, None, 0
         if process is None:
-            return 0, ""
+            return _End(0, "", 0)
         # Not yet waited for, so the id is still ours even where the process is already dead; an
         # OCR process that outlived it is in the same group.
         with suppress(ProcessLookupError, PermissionError):
@@ -189,11 +204,21 @@ class Renderer:
             if stream:
                 with suppress(BrokenPipeError):
                     stream.close()
-        status = process.wait()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)  # or it would be waited for again
         with self._stderr as stderr:
-            return status, _last_words(stderr)
+            return _End(process.returncode, _last_words(stderr), usage.ru_maxrss * 1024)
 
     def _call(self, request: Header, path: str, timeout_s: float) -> tuple[Header, bytearray]:
+        """Ask the process; again where somebody else ends it meanwhile."""
+        for _ in range(MAX_KILLS):
+            with suppress(_KilledFromOutside):
+                return self._call_once(request, path, timeout_s)
+        raise UnreadableDocument(
+            "killed", f"its rendering process was killed {MAX_KILLS} times from outside"
+        )
+
+    def _call_once(self, request: Header, path: str, timeout_s: float) -> tuple[Header, bytearray]:
         if self._calls >= CALLS_PER_PROCESS:
             self._end()
         self._calls += 1
@@ -204,7 +229,7 @@ class Renderer:
             self._end()
             raise _too_slow(timeout_s) from error
         except EOFError as error:
-            raise self._death(*self._end(), timeout_s) from error
+            raise self._death(self._end(), timeout_s) from error
         except ValueError as error:
             raise self._nonsense(path) from error
         if "reason" not in header:
@@ -247,16 +272,23 @@ class Renderer:
         try:
             read_frame(self._process.stdout.fileno(), timeout_s=START_TIMEOUT_S)  # type: ignore[union-attr]
         except (EOFError, TimeoutError, ValueError) as error:
-            _, words = self._end()
+            end = self._end()
+            if end.status == -signal.SIGKILL:
+                raise _KilledFromOutside from error
             raise RendererUnavailable(
-                f"the rendering process does not start; check the installation: {words}"
+                f"the rendering process does not start; check the installation: {end.words}"
             ) from error
         return self._process
 
-    def _death(self, status: int, words: str, timeout_s: float) -> UnreadableDocument:
+    def _death(self, end: _End, timeout_s: float) -> Exception:
+        status, words = end.status, end.words
         if status == -signal.SIGALRM:
             return _too_slow(timeout_s)
-        if "bad_alloc" in words or "MemoryError" in words:
+        is_killed = status == -signal.SIGKILL
+        is_large = end.peak_bytes > LARGE_SHARE * self.limits.memory_bytes
+        if is_killed and not is_large:
+            return _KilledFromOutside()
+        if is_killed or "bad_alloc" in words or "MemoryError" in words:
             return UnreadableDocument(
                 "out_of_memory",
                 f"it needs over {self.limits.memory_bytes:,} bytes: raise render_memory_bytes",

@@ -10,16 +10,22 @@ from serve.auth.keys import SCOPES, KeyRing, Scope
 
 @dataclass(frozen=True)
 class Caller:
-    """`tenant` None may name any tenant."""
+    """`tenant` None may name any tenant, `collections` None any collection beside the service's."""
 
     tenant: str | None
     scopes: tuple[str, ...]
     key_id: str = ""
+    collections: tuple[str, ...] | None = None
 
     def may(self, scope: Scope) -> None:
         """Raise Forbidden unless the key has this scope; admin has them all."""
         if scope not in self.scopes and "admin" not in self.scopes:
             raise Forbidden(f"this key lacks the scope {scope!r}: create one that has it")
+
+    def may_use(self, collection: str) -> None:
+        """Raise Forbidden unless the key is for this collection, too."""
+        if self.collections is not None and collection not in self.collections:
+            raise Forbidden(f"this key is not for the collection {collection!r}")
 
     def tenant_for(self, asked: str | None) -> str | None:
         """Return the tenant to work for; None means all. Raises Forbidden for somebody else's."""
@@ -48,4 +54,4 @@ def caller_of(request: Request, keys: KeyRing | None) -> Caller:
     if not text:
         raise Unauthorized("send a key as `Authorization: Bearer …` (`quire keys create`)")
     key = keys.check(text.strip())
-    return Caller(key.tenant, key.scopes, key.key_id)
+    return Caller(key.tenant, key.scopes, key.key_id, key.collections)

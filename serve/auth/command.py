@@ -20,13 +20,19 @@ def create_key(
         typer.Option(help="search, ingest or admin; may be repeated. \\[default: search]"),
     ] = None,
     note: Annotated[str, typer.Option(help="Who or what it is for.")] = "",
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(help="A collection beside the service's own that it is for, too; repeatable."),
+    ] = None,
     store: Store = None,
 ) -> None:
     """Create a key and show it, once."""
     settings = load_settings(store=store)
     from serve.auth.keys import KeyRing
 
-    key, text = KeyRing(settings.keys_path).create(tenant, tuple(scope or ("search",)), note)
+    key, text = KeyRing(settings.keys_path).create(
+        tenant, tuple(scope or ("search",)), note, tuple(collection or ())
+    )
     print(text)
     Console(stderr=True).print(
         f"key {key.key_id}, tenant {tenant!r}, {', '.join(key.scopes)}: it is not shown again",
@@ -45,6 +51,7 @@ def list_keys(store: Store = None, json_: Json = False) -> None:
             "key": key.key_id,
             "tenant": key.tenant,
             "scopes": ", ".join(key.scopes),
+            "collections": ", ".join(key.collections),
             "note": key.note,
             "created": datetime.fromtimestamp(key.created, UTC).isoformat(timespec="seconds"),
             "revoked": key.revoked,

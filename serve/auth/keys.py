@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from cluster.errors import InvalidInput, NotFound, StoreUnavailable, Unauthorized
 
@@ -24,7 +24,10 @@ ID_CHARS = 8
 
 @dataclass(frozen=True)
 class Key:
-    """One key. `digest` is the sha256 of the secret, which has 256 random bits."""
+    """One key. `digest` is the sha256 of the secret, which has 256 random bits.
+
+    `collections`: those that it is for, beside the one that the service is started with.
+    """
 
     key_id: str
     digest: str
@@ -33,6 +36,7 @@ class Key:
     note: str
     created: float
     revoked: bool = False
+    collections: tuple[str, ...] = ()
 
 
 class KeyRing:
@@ -43,13 +47,20 @@ class KeyRing:
         self._stamp: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
 
-    def create(self, tenant: str, scopes: tuple[str, ...], note: str = "") -> tuple[Key, str]:
+    def create(
+        self,
+        tenant: str,
+        scopes: tuple[str, ...],
+        note: str = "",
+        collections: tuple[str, ...] = (),
+    ) -> tuple[Key, str]:
         """Make a key; returns it and its text, which is stored nowhere. Raises InvalidInput."""
         wrong = [scope for scope in scopes if scope not in SCOPES]
         if wrong or not scopes:
             raise InvalidInput(f"scopes are {', '.join(SCOPES)}: at least one, and no other")
         key_id, secret = secrets.token_hex(ID_CHARS // 2), secrets.token_urlsafe(SECRET_BYTES)
         key = Key(key_id, _digest(secret), tenant, tuple(sorted(set(scopes))), note, time.time())
+        key = replace(key, collections=collections)
         with self._changing() as keys:
             keys[key_id] = key
         return key, f"{PREFIX}{key_id}_{secret}"
@@ -94,7 +105,7 @@ class KeyRing:
             return {}
         try:
             entries = json.loads(self._file.read_text())
-            keys = [Key(**{**entry, "scopes": tuple(entry["scopes"])}) for entry in entries]
+            keys = [_key(entry) for entry in entries]
         except (ValueError, TypeError, KeyError) as error:
             raise StoreUnavailable(f"{self._file} is no file of keys: {error}") from error
         return {key.key_id: key for key in keys}
@@ -118,3 +129,9 @@ class KeyRing:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _key(entry: dict[str, Any]) -> Key:
+    """Return a key of the file; one of Quire 0.1 is for no other collection."""
+    lists = {name: tuple(entry.get(name, ())) for name in ("scopes", "collections")}
+    return Key(**{**entry, **lists})

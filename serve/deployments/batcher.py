@@ -93,7 +93,7 @@ class TokenBatcher(Generic[Item, Result]):
             service_metrics().refused.inc(1, self._tags)
             raise Overloaded(
                 f"the {self.name} is busy for {wait_s:.1f} s: try again then",
-                retry_after_s=max(1.0, wait_s / 2),
+                retry_after_s=max(1.0, wait_s),
             )
 
     async def _work(self) -> None:

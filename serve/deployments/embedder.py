@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from models.inputs import EncodedInput, MultimodalInput
 from serve.deployments.batcher import TokenBatcher
 from serve.deployments.models import ServedModels
 from serve.deployments.serial import in_turn
-from serve.deployments.start import ModelDeployment
+from serve.deployments.start import ModelDeployment, at_low_priority
 from serve.tracing import traced
+
+if TYPE_CHECKING:
+    from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
 HOST_THREADS = 2
 SHORT_CHARS = 500  # encoded in less time than it takes to wake a thread
@@ -29,19 +33,25 @@ class Embedded:
     tokens: tuple[int, ...]
 
 
+def _load(models: ServedModels, batch_tokens: int) -> "Qwen3VLEmbedder":
+    """Return the embedder, warm."""
+    from models.qwen3_vl.embedder import Qwen3VLEmbedder
+
+    embedder = Qwen3VLEmbedder(models.embedder)
+    budget = embedder.budget
+    budget.tokens = min(budget.tokens, batch_tokens)  # half of it must be less than now
+    embedder.embed([MultimodalInput(text="warm")])
+    return embedder
+
+
 class EmbedderDeployment(ModelDeployment):
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
-        from models.qwen3_vl.embedder import Qwen3VLEmbedder
-
         super().__init__(spec, settings)
         scaling = settings.embedder_replicas
-        self._embedder = Qwen3VLEmbedder(models.embedder)
-        budget = self._embedder.budget
-        budget.tokens = min(budget.tokens, scaling.batch_tokens)  # half of it must be less than now
-        budget.on_refusal = self._count_out_of_memory
-        self._embedder.embed([MultimodalInput(text="warm")])
+        self._embedder = at_low_priority(lambda: _load(models, scaling.batch_tokens))
+        self._embedder.budget.on_refusal = self._count_out_of_memory
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
         self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence")
         self._batcher = TokenBatcher[EncodedInput, np.ndarray](

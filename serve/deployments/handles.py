@@ -24,8 +24,8 @@ from serve.deployments.embedder import Embedded
 from serve.deployments.reranker import Scored
 from serve.tracing import traceparent
 
-ATTEMPTS = 3
-BACKOFF_S = 0.05
+ATTEMPTS = 6
+BACKOFF_S = 0.05  # before the second attempt; then twice as long each time, 1.5 s in all
 # A replica that died, was killed, or stopped with the request in its hands.
 GONE = (
     RayActorError,
@@ -51,7 +51,8 @@ class Handle:
         deadline = time.monotonic() + timeout_s
         gone: BaseException | None = None
         for attempt in range(ATTEMPTS):
-            await asyncio.sleep(BACKOFF_S * attempt)
+            if attempt:
+                await asyncio.sleep(BACKOFF_S * 2 ** (attempt - 1))
             try:
                 return await self._try(method, args, more, deadline)
             except GONE as error:
@@ -108,13 +109,17 @@ class RerankerHandle(ModelHandle):
 
 class LateInteractionHandle(ModelHandle):
     async def match(
-        self, question: MultimodalInput, pages: Sequence[PageKey], timeout_s: float
+        self, question: MultimodalInput, pages: Sequence[PageKey], collection: str, timeout_s: float
     ) -> np.ndarray:
-        scores: np.ndarray = await self.ask("match", question, list(pages), timeout_s=timeout_s)
+        scores: np.ndarray = await self.ask(
+            "match", question, list(pages), collection, timeout_s=timeout_s
+        )
         return scores
 
-    async def evidence(self, text: str, page: PageKey, timeout_s: float) -> Evidence:
-        evidence: Evidence = await self.ask("evidence", text, page, timeout_s=timeout_s)
+    async def evidence(
+        self, text: str, page: PageKey, collection: str, timeout_s: float
+    ) -> Evidence:
+        evidence: Evidence = await self.ask("evidence", text, page, collection, timeout_s=timeout_s)
         return evidence
 
 

@@ -20,7 +20,7 @@ from cluster.metrics import count_out_of_memory, service_metrics
 from cluster.settings import Settings
 from cluster.sources import without_folders
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, Stopped, run_ingest
+from jobs.ingest.run import IngestRequest, Stop, Stopped, run_ingest
 from jobs.journal import Job, JobRequest, Journal
 from jobs.progress import Counts
 from models.registry import registry
@@ -220,18 +220,19 @@ class IndexerDeployment:
         view = _JobView(self, job.job_id, asyncio.get_running_loop())
         slice_ends = time.monotonic() + SLICE_S
 
-        def is_stopped() -> bool:
-            is_late = time.monotonic() > slice_ends and self._others_wait
-            return is_late or self._journal.is_cancelled(job.job_id)
+        def ask_stop() -> Stop | None:
+            if self._journal.is_cancelled(job.job_id):
+                return "cancel"
+            return "pause" if self._others_wait and time.monotonic() > slice_ends else None
 
-        running = asyncio.create_task(asyncio.to_thread(self._run, job.request, view, is_stopped))
+        running = asyncio.create_task(asyncio.to_thread(self._run, job.request, view, ask_stop))
         while not (await asyncio.wait({running}, timeout=LOOK_S))[0]:
             await self._look_at_files()
             self._others_wait = next_job(self._jobs.values(), self._served, job) is not None
         try:
             report = await running
-        except Stopped:
-            if self._journal.is_cancelled(job.job_id):
+        except Stopped as stopped:
+            if stopped.stop == "cancel":
                 return {"status": "cancelled", "error": CANCELLED, "progress": view.counts}
             return {"status": "queued", "attempts": job.attempts}  # others' turn; it goes on later
         except Overloaded as error:  # no GPU is free: it waits
@@ -250,7 +251,7 @@ class IndexerDeployment:
         return {"status": "succeeded", "documents": documents, "progress": view.counts}
 
     def _run(
-        self, asked: JobRequest, view: "_JobView", is_stopped: Callable[[], bool]
+        self, asked: JobRequest, view: "_JobView", ask_stop: Callable[[], Stop | None]
     ) -> IngestReport:
         request = IngestRequest(
             paths=asked.paths,
@@ -261,7 +262,9 @@ class IndexerDeployment:
             is_job=True,
             replaces=(asked.replaces,) if asked.replaces else (),
         )
-        report = run_ingest(self._settings, request, view, is_stopped)
+        own = self._settings
+        settings = own.model_copy(update={"collection": asked.collection or own.collection})
+        report = run_ingest(settings, request, view, ask_stop)
         if report.new_pages:
             service_metrics().pages_indexed.inc(report.new_pages)
         for _ in report.halved_batch_tokens:

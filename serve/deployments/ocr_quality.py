@@ -8,21 +8,25 @@ from cluster.deployments import DeploymentSpec
 from cluster.settings import Settings
 from serve.deployments.models import ServedModels
 from serve.deployments.serial import in_turn
-from serve.deployments.start import ModelDeployment
+from serve.deployments.start import ModelDeployment, at_low_priority
 from serve.tracing import traced
 
 if TYPE_CHECKING:
-    from models.ocr_quality.predictor import Attribution, QualityPrediction
+    from models.ocr_quality.predictor import Attribution, QualityPrediction, QualityPredictor
+
+
+def _load(settings: Settings) -> "QualityPredictor":
+    from models.ocr_quality.predictor import open_predictor
+
+    return open_predictor(settings)
 
 
 class QualityDeployment(ModelDeployment):
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
-        from models.ocr_quality.predictor import open_predictor
-
         super().__init__(spec, settings)
-        self._predictor = open_predictor(settings)
+        self._predictor = at_low_priority(lambda: _load(settings))
         if late := self._predictor.late:
             late.budget.on_refusal = self._count_out_of_memory
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="quality")

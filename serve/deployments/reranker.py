@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from models.inputs import MultimodalInput
 from models.qwen3_vl.rerank_prompts import EncodedGroup
 from serve.deployments.batcher import TokenBatcher
 from serve.deployments.models import ServedModels
-from serve.deployments.start import ModelDeployment
+from serve.deployments.start import ModelDeployment, at_low_priority
 from serve.tracing import traced
+
+if TYPE_CHECKING:
+    from models.qwen3_vl.reranker import Qwen3VLReranker
 
 HOST_THREADS = 2
 
@@ -28,17 +32,23 @@ class Scored:
     tokens: int
 
 
+def _load(models: ServedModels) -> "Qwen3VLReranker":
+    """Return the reranker, warm."""
+    from models.qwen3_vl.reranker import Qwen3VLReranker
+
+    reranker = Qwen3VLReranker(models.reranker)
+    reranker.score(MultimodalInput(text="warm"), [MultimodalInput(text="up")])
+    return reranker
+
+
 class RerankerDeployment(ModelDeployment):
     """One replica; every method is safe to call at the same time."""
 
     def __init__(self, spec: DeploymentSpec, settings: Settings, models: ServedModels) -> None:
-        from models.qwen3_vl.reranker import Qwen3VLReranker
-
         super().__init__(spec, settings)
         scaling = settings.reranker_replicas
-        self._reranker = Qwen3VLReranker(models.reranker)
+        self._reranker = at_low_priority(lambda: _load(models))
         self._reranker.budget.on_refusal = self._count_out_of_memory
-        self._reranker.score(MultimodalInput(text="warm"), [MultimodalInput(text="up")])
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
         self._batcher = TokenBatcher[EncodedGroup, np.ndarray](
             spec.name,

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.core import Document, Filter, Hit, Page, Scalar, Verdict
+from cluster.core import Condition, Document, DocumentStatus, Filter, Hit, Page, Scalar, Verdict
 from cluster.settings import Settings
+from jobs.journal import JobKind
+from jobs.journal import Status as JobStatus
 from models.evidence.regions import Evidence, Method, Region
 from models.ocr_quality.predictor import QualityPrediction, verdict
 from models.registry import Kind
@@ -14,6 +16,7 @@ from models.registry import Kind
 RETRY_S = "2"  # when to ask again a service that is not ready
 MAX_TEXT_CHARS = 32_768
 MAX_URL_CHARS = 800  # up to 12 bytes each in a URL; HAProxy refuses heads of requests over 15 KiB
+FILTER_HELP = 'Conditions in the language of filters, e.g. {"year": {"gte": 2020}}.'
 MAX_PAGES = 1000
 MAX_CANDIDATES = 200
 Tenant = Annotated[str, Field(max_length=256)]
@@ -40,7 +43,7 @@ class Filters(Body):
     min_cer: Share | None = Field(None, description="Least expected CER of a page, 0 to 1.")
     max_cer: Share | None = Field(None, description="Most; pages without one pass neither.")
 
-    def to_filter(self, tenant: str | None) -> Filter:
+    def to_filter(self, tenant: str | None, condition: Condition | None) -> Filter:
         return Filter(
             tenant=tenant,
             tags=tuple(self.tags),
@@ -50,6 +53,7 @@ class Filters(Body):
             before=self.before,
             min_cer=self.min_cer,
             max_cer=self.max_cer,
+            condition=condition,
         )
 
 
@@ -62,6 +66,7 @@ class SearchRequest(Body):
             "examples": [
                 {"text": "cracked seat tube", "top_k": 5},
                 {"text": "焙煎中に火が出たとき", "mode": "hybrid", "rerank": "cross-encoder"},
+                {"text": "invoice", "filter": {"tag": "paid", "year": {"gte": 2020}}},
             ]
         },
     )
@@ -69,6 +74,7 @@ class SearchRequest(Body):
     text: str = Field("", max_length=MAX_TEXT_CHARS)
     image: str | None = Field(None, description="A data URL or base64 of PNG, JPEG, WebP or TIFF.")
     filters: Filters = Filters()
+    filter: dict[str, Any] = Field({}, description=f"{FILTER_HELP} Holds as well as `filters`.")
     mode: Literal["hybrid", "dense", "text"] | None = None
     rerank: Literal["auto", "none", "cross-encoder", "late-interaction"] | None = None
     top_k: int | None = Field(None, ge=1, le=MAX_PAGES)
@@ -279,7 +285,7 @@ class DocumentBody(BaseModel):
     title: str
     source: str
     pages: int
-    status: Literal["indexing", "indexed", "failed", "skipped"]
+    status: DocumentStatus
     error: str
     tenant: str
     tags: list[str]
@@ -313,19 +319,47 @@ class RemovedBody(BaseModel):
     images: int
 
 
+class DocumentChange(BaseModel):
+    """What is to be known of a document from now on; what is not named stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[str, Field(max_length=1024)] | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Scalar] | None = None
+
+
+class NamesakeBody(BaseModel):
+    """A document that is in the index under the name of an uploaded file, with other bytes."""
+
+    name: str
+    doc_id: str
+
+
 class JobAccepted(BaseModel):
     job_id: str
-    status: str
+    status: JobStatus
+    same_name: list[NamesakeBody] = Field(
+        default=[],
+        description="Documents of the same name that stay: upload with `replaces` to replace one.",
+    )
 
 
 class JobBody(BaseModel):
     job_id: str
-    kind: Literal["ingest", "reindex"]
-    status: Literal["queued", "running", "succeeded", "failed"]
+    kind: JobKind
+    status: JobStatus
+    tenant: str
+    files: list[str] = Field(description="Names of the files that it is about.")
     created_at: datetime
     error: str | None
     progress: dict[str, int]
     documents: list[dict[str, Any]]
+
+
+class JobList(BaseModel):
+    jobs: list[JobBody]
+    total: int
 
 
 class ModelBody(BaseModel):

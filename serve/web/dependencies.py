@@ -6,11 +6,12 @@ thread, and four of those cost a search a millisecond.
 
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 from ray import serve
 
 from cluster.errors import InvalidInput
+from cluster.settings import COLLECTION_PATTERN
 from models.evidence.overlay import overlay
 from models.evidence.regions import Evidence
 from serve.auth.access import Caller
@@ -33,6 +34,25 @@ async def serving() -> Router:
 async def any_caller(request: Request) -> Caller:
     """Whoever asks, as the edge has found out before anything of the body was read."""
     return cast(Caller, request.state.caller)
+
+
+async def chosen(
+    caller: Annotated[Caller, Depends(any_caller)],
+    collection: Annotated[
+        str | None,
+        Query(
+            pattern=COLLECTION_PATTERN,
+            description="A collection of the same store, of the same model, that the key is for; "
+            "by default the service's own.",
+        ),
+    ] = None,
+) -> Router:
+    """Return this replica's router at the collection that a request names. Raises Forbidden."""
+    router = service()
+    if collection is None or collection == router.settings.collection:
+        return router
+    caller.may_use(collection)
+    return router.at(collection)
 
 
 async def searcher(caller: Annotated[Caller, Depends(any_caller)]) -> Caller:
@@ -95,6 +115,7 @@ async def drawn(router: Router, jpeg: bytes, found: Evidence, width: int | None)
 
 
 Serving = Annotated[Router, Depends(serving)]
+Chosen = Annotated[Router, Depends(chosen)]
 Searcher = Annotated[Caller, Depends(searcher)]
 Ingester = Annotated[Caller, Depends(ingester)]
 Admin = Annotated[Caller, Depends(admin)]

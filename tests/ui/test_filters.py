@@ -40,6 +40,68 @@ def test_filters_by_tag_document_and_date(tab: Tab, known: Known, evil: dict[str
 
 
 @in_browser
+def test_filters_by_conditions_put_together_and_written(tab: Tab, known: Known) -> None:
+    page = tab.page
+    tab.search(" ".join(known.words))
+    expect(page.locator(".hit").first).to_be_visible()
+    page.get_by_role("button", name="Filters", exact=True).click()
+    page.get_by_label("Field", exact=True).fill("tag")
+    page.get_by_label("Value", exact=True).fill("demo")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chips .chip")).to_have_text('{"tag":"demo"}')
+    page.get_by_label("Field", exact=True).fill("year")
+    page.get_by_label("Comparison").select_option(label="at least")
+    page.get_by_label("Value", exact=True).fill("2020")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results h2")).to_have_text("No page matches")
+    assert tab.sent()[-1]["filter"] == {"tag": "demo", "year": {"gte": 2020}}
+    conditions = page.get_by_role("textbox", name="Conditions as JSON")
+    conditions.fill('{"any": [{"tag": "demo"}, {"year": {"gte": 2020}}]}')
+    conditions.press("Enter")
+    expect(page.locator(".hit").first).to_be_visible()
+    page.reload()
+    expect(page.locator("#chips .chip")).to_contain_text('{"any": [{"tag": "demo"}')
+    expect(page.locator(".hit").first).to_be_visible()
+
+
+@in_browser
+def test_conditions_that_are_wrong_are_said_under_their_field(tab: Tab, known: Known) -> None:
+    page = tab.page
+    tab.search(known.words[0])
+    page.get_by_role("button", name="Filters", exact=True).click()
+    conditions = page.get_by_role("textbox", name="Conditions as JSON")
+    problem = page.locator("#filter-conditions-problem")
+    conditions.fill("year >= 2020")
+    conditions.press("Enter")
+    expect(problem).to_contain_text('Write it like {"year": {"gte": 2020}}')
+    expect(page.locator(".hit")).to_have_count(0)
+    conditions.fill('{"year": {"from": 2020}}')
+    conditions.press("Enter")
+    expect(problem).to_contain_text("filter.year.from: there is no such test")
+    expect(page.locator("#results")).to_contain_text("filter.year.from")
+    expect(conditions).to_have_attribute("aria-invalid", "true")
+    conditions.fill('{"tag": "demo"}')
+    conditions.press("Enter")
+    expect(problem).to_be_hidden()
+    expect(page.locator(".hit").first).to_be_visible()
+    tab.forgive("400")
+    page.get_by_role("link", name="Documents").click()
+    listed = page.locator("#documents tbody tr")
+    expect(listed.nth(2)).to_be_visible()
+    written = page.locator("#documents-conditions")
+    written.fill('{"not": {"tag": "demo"}, "ingested": {"lt": "2001-01-01"}}')
+    written.press("Enter")
+    expect(page.locator("#documents")).to_contain_text("No such document")
+    written.fill("{")
+    written.press("Enter")
+    expect(page.locator("#documents")).to_contain_text("filter: not JSON")
+    written.fill("")
+    written.press("Enter")
+    expect(listed.nth(2)).to_be_visible()
+    tab.forgive("400")
+
+
+@in_browser
 def test_no_hits_and_no_documents_say_what_to_do(tab: Tab) -> None:
     page = tab.page
     page.goto(f"{tab.url}/?q=qxzvwkj&mode=text")

@@ -12,6 +12,7 @@ const TYPING_S = 0.25;
 const CHANGED_S = 1;
 const STATUSES = {
   indexed: "statusIndexed", indexing: "statusIndexing", failed: "statusFailed", skipped: "statusSkipped",
+  deleting: "statusDeleting",
 };
 
 /** `open(document)`: its first page; `only(document)`: search in it; `reindexing(job, label)`. */
@@ -24,8 +25,9 @@ export function createDocuments({ open, only, reindexing, counted }) {
   let timer = 0;
 
   function filters() {
-    const [q, tag, status] = ["q", "tag", "status"].map((name) => byId(`documents-${name}`).value.trim());
-    return { q, tag, status };
+    const names = ["q", "tag", "status", "conditions"];
+    const [q, tag, status, filter] = names.map((name) => byId(`documents-${name}`).value.trim());
+    return { q, tag, status, filter };
   }
 
   function filtered() {
@@ -170,6 +172,7 @@ export function createDocuments({ open, only, reindexing, counted }) {
   for (const input of ["q", "tag", "status"]) {
     byId(`documents-${input}`).addEventListener("input", () => loadSoon(TYPING_S));
   }
+  byId("documents-conditions").addEventListener("change", () => load()); // half of it is no JSON
   onLanguage(show);
 
   return { load, show, changed: () => loadSoon(CHANGED_S) };

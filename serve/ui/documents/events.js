@@ -5,7 +5,7 @@ import { ApiError, call, getJob } from "../lib/api.js";
 const STREAMS = 3; // HTTP/1.1 gives a page six connections; images and searches need some
 const POLL_S = 1.5;
 const LONGEST_WAIT_S = 15;
-const ENDED = ["succeeded", "failed"];
+const ENDED = ["succeeded", "failed", "cancelled"];
 
 let streams = 0;
 

@@ -1,13 +1,13 @@
 /** Uploads and reindexing as they go on, each with its progress and what came of each file. */
 
-import { addDocuments } from "../lib/api.js";
+import { addDocuments, cancelJob } from "../lib/api.js";
 import { announce, explain, toast } from "../lib/dialogs.js";
 import { byId, el, icon, iconButton } from "../lib/element.js";
 import { follow } from "./events.js";
 import { onLanguage, t } from "../lib/language.js";
 
 const STORED = "quire-jobs"; // running ones, so that a reload picks them up again
-const ENDED = ["succeeded", "failed", "lost"];
+const ENDED = ["succeeded", "failed", "cancelled", "lost"];
 const MOST_FILES = 50; // in one upload; more become several jobs
 const MOST_BYTES = 200 * 1024 ** 2;
 
@@ -70,6 +70,7 @@ export function createJobs({ changed, running }) {
   }
 
   function summary(job) {
+    if (job.status === "cancelled") return t("jobCancelled");
     if (job.status === "succeeded") return t("jobSucceeded", countStates(job));
     if (ENDED.includes(job.status)) return t("jobFailed");
     const { pages = 0, pages_done = 0, documents = 0, documents_done = 0, failures = 0 } = job.progress ?? {};
@@ -79,7 +80,7 @@ export function createJobs({ changed, running }) {
   }
 
   function countStates(job) {
-    const counts = { indexed: 0, unchanged: 0, skipped: 0, failed: 0 };
+    const counts = { indexed: 0, updated: 0, unchanged: 0, skipped: 0, failed: 0 };
     for (const { state } of job.documents ?? []) counts[state] = (counts[state] ?? 0) + 1;
     return counts;
   }
@@ -95,7 +96,7 @@ export function createJobs({ changed, running }) {
   }
 
   function reportLine({ source, state, reason, message }) {
-    const well = state === "indexed" || state === "unchanged";
+    const well = ["indexed", "updated", "unchanged"].includes(state);
     const why = message || (reason ? reason.replaceAll("_", " ") : "");
     return el("li", { class: `report ${state}`, "data-state": state },
       icon(well ? "done" : "warning"),
@@ -107,7 +108,7 @@ export function createJobs({ changed, running }) {
   function show(row) {
     const { job, node } = row;
     const ended = ENDED.includes(job.status);
-    const order = ["failed", "skipped", "indexed", "unchanged"];
+    const order = ["failed", "skipped", "indexed", "updated", "unchanged"];
     const report = [...(job.documents ?? [])].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
     const wasOpen = node.querySelector("details")?.open ?? true;
     node.dataset.status = job.status;
@@ -116,9 +117,11 @@ export function createJobs({ changed, running }) {
       el("div", { class: "job-head" },
         el("b", { class: "job-name" }, row.label),
         el("span", { class: "job-summary" }, summary(job)),
+        !ended && job.job_id ? iconButton("close", t("stopJob"), () => stop(row)) : null,
         ended && row.again ? el("button", { type: "button", click: row.again }, t("retry")) : null,
         ended ? iconButton("close", t("dismiss"), () => dismiss(row)) : null),
       ...(ended ? [] : [bar(job)]),
+      ...(row.sameName ?? []).map(({ name }) => el("p", { class: "note" }, t("sameName", name))),
       ...(job.error ? [el("p", { class: "failed-text" }, job.error)] : []),
       ...(report.length
         ? [el("details", { open: wasOpen }, el("summary", {}, t("report", report.length)),
@@ -131,6 +134,7 @@ export function createJobs({ changed, running }) {
     try {
       const job = await addDocuments(files, row.tags);
       row.again = null;
+      row.sameName = job.same_name ?? [];
       update(row, { ...job, progress: {} });
     } catch (error) {
       const { title, text } = explain(error);
@@ -142,6 +146,15 @@ export function createJobs({ changed, running }) {
       return;
     }
     watch(row);
+  }
+
+  async function stop(row) {
+    try {
+      await cancelJob(row.job.job_id);
+    } catch (error) {
+      const { title, text } = explain(error);
+      toast(`${title}. ${text}`, { failed: true });
+    }
   }
 
   async function watch(row) {

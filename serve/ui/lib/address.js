@@ -3,10 +3,11 @@
 const LISTS = { tags: "tag", documents: "doc" };
 const SINGLES = {
   text: "q", mode: "mode", rerank: "rerank", after: "after", before: "before", cer: "cer", sort: "sort",
+  conditions: "filter",
   page: "page", tenant: "tenant", view: "view",
 };
 
-/** {view, page, tenant, text, mode, rerank, tags, documents: [doc_id], after, before, cer, sort} */
+/** {view, page, tenant, text, mode, rerank, tags, documents: [doc_id], after, before, cer, sort, conditions} */
 export function readAddress() {
   const parameters = new URLSearchParams(location.search);
   const place = {};

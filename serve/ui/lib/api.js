@@ -162,6 +162,10 @@ export function getJob(jobId) {
   return getJson(`v1/jobs/${encodeURIComponent(jobId)}`);
 }
 
+export function cancelJob(jobId) {
+  return getJson(`v1/jobs/${encodeURIComponent(jobId)}`, { method: "DELETE" });
+}
+
 export function listModels() {
   return getJson("v1/models");
 }

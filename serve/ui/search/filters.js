@@ -1,5 +1,6 @@
-/** Filters by document, tag, date and expected OCR errors, and the order: a panel, and chips. */
+/** Filters by document, tag, date, expected OCR errors and conditions, and the order: a panel, and chips. */
 
+import { createConditions } from "./conditions.js";
 import { getDocument, listDocuments } from "../lib/api.js";
 import { explain } from "../lib/dialogs.js";
 import { byId, el, icon } from "../lib/element.js";
@@ -8,7 +9,7 @@ import { documentName } from "../lib/naming.js";
 
 const LISTED = 100;
 const TYPING_S = 0.25;
-const FIELDS = ["after", "before", "cer", "sort"]; // one value each
+const FIELDS = ["after", "before", "cer", "sort", "conditions"]; // one value each
 
 /** A day's first moment where the person is, as UTC; `days` later. */
 function startOf(day, days = 0) {
@@ -24,6 +25,7 @@ export function createFilters({ search }) {
   const toggle = byId("filter-toggle");
   const names = new Map(); // doc_id → what it is called
   const knownTags = new Set();
+  const conditions = createConditions({ changed: () => change() });
   let tags = [];
   let documents = [];
   let listed = [];
@@ -67,6 +69,7 @@ export function createFilters({ search }) {
 
   function chipText(name, input) {
     if (name === "cer") return t("cerChip", input.value);
+    if (name === "conditions") return input.value;
     if (name === "sort") return input.selectedOptions[0].textContent;
     return `${t(name)} ${input.value}`;
   }
@@ -107,6 +110,7 @@ export function createFilters({ search }) {
   function learn(document) {
     names.set(document.doc_id, documentName(document));
     for (const tag of document.tags) knownTags.add(tag);
+    conditions.learn(document);
   }
 
   async function list() {
@@ -175,6 +179,7 @@ export function createFilters({ search }) {
     }),
     any: () => byId("chips").childElementCount > 0,
     clear: () => byId("filter-clear").click(),
+    refused: conditions.refused,
     addTag: (tag) => tags.includes(tag) || setTags([...tags, tag]),
     /** Only this document, its name known. */
     only(docId, name) {
@@ -188,14 +193,15 @@ export function createFilters({ search }) {
       show();
       nameUnknown();
     },
-    /** As a search wants them; `before` includes its day. */
+    /** As a search wants them; `before` includes its day. Throws an ApiError. */
     toRequest() {
       const { after, before, cer } = this.value();
-      return {
+      const filters = {
         tags, doc_ids: documents,
         after: after ? startOf(after) : null, before: before ? startOf(before, 1) : null,
         max_cer: cer === "" ? null : Math.min(100, Math.max(0, Number(cer))) / 100,
       };
+      return { filters, filter: conditions.read() };
     },
   };
 }

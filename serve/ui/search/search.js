@@ -25,7 +25,7 @@ export function createSearch({ form, filters, results, remember, count }) {
   }
 
   function toRequest(query) {
-    const request = { filters: filters.toRequest(), top_k: topK };
+    const request = { ...filters.toRequest(), top_k: topK };
     if (query.text) request.text = query.text;
     if (query.mode) request.mode = query.mode;
     if (query.rerank) request.rerank = query.rerank;
@@ -50,6 +50,7 @@ export function createSearch({ form, filters, results, remember, count }) {
     clearTimeout(showLoading);
     if (error.name === "AbortError") return;
     if (!(error instanceof ApiError)) throw error;
+    filters.refused(error);
     if (error.status === 503 && retries < RETRIES) retryLater(error);
     else results.set("error", { error, left: 0 });
   }

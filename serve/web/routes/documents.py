@@ -1,6 +1,7 @@
 """Documents: upload, list, fetch, index again, remove."""
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -13,17 +14,24 @@ from cluster.core import DocumentStatus, Filter, Scalar
 from cluster.errors import InvalidInput, NotFound, UnreadableDocument
 from cluster.ids import sha256_of
 from cluster.sources import local_copy
+from cluster.store.filter_language import parse_filter
 from cluster.store.schema import check_document_fields
 from jobs.journal import JobRequest
+from jobs.uploads import doc_id_of_upload
+from serve.router import Router
 from serve.web.bodies import (
+    FILTER_HELP,
+    MAX_URL_CHARS,
     DocumentBody,
+    DocumentChange,
     DocumentList,
     JobAccepted,
+    NamesakeBody,
     RemovedBody,
     Tenant,
     file_name,
 )
-from serve.web.dependencies import FILE_FIELD, Ingester, Searcher, Serving, body_schema, is_form
+from serve.web.dependencies import FILE_FIELD, Chosen, Ingester, Searcher, body_schema, is_form
 
 routes = APIRouter(prefix="/v1/documents", tags=["documents"])
 MAX_FILES = 100
@@ -38,13 +46,18 @@ UPLOAD_BODY = body_schema(
         "tags": {"type": "string", "description": "Separated by commas."},
         "metadata": {"type": "string", "description": "A JSON object."},
         "tenant": {"type": "string"},
+        "replaces": {
+            "type": "string",
+            "description": "Id of the document that this one file replaces: it is forgotten once "
+            "the new one is in.",
+        },
     },
     required=("files",),
 )
 
 
 @routes.post("", status_code=202, openapi_extra=UPLOAD_BODY)
-async def upload(request: Request, service: Serving, caller: Ingester) -> JobAccepted:
+async def upload(request: Request, service: Chosen, caller: Ingester) -> JobAccepted:
     """Keep documents and index them in the background; the job tells how far it is."""
     if not is_form(request):
         raise InvalidInput("upload documents as multipart/form-data with a field `files`")
@@ -56,27 +69,42 @@ async def upload(request: Request, service: Serving, caller: Ingester) -> JobAcc
         files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
         if not files:
             raise InvalidInput("there is no file in the field `files`")
+        replaces = _text(form.get("replaces"))
+        if replaces:
+            await _check_replaces(service, tenant, replaces, len(files))
         paths = [
             await service.keep_upload(tenant, file.filename or "", file.file) for file in files
         ]
-    job_request = JobRequest("ingest", tenant, tuple(dict.fromkeys(paths)), tags, metadata)
+        size = sum(file.size or 0 for file in files)
+    sources = tuple(dict.fromkeys(paths))
+    others = await _others_of_that_name(service, tenant, sources, replaces)
+    job_request = JobRequest(
+        "ingest", tenant, sources, tags, metadata, replaces, service.settings.collection, size
+    )
     job = await service.submit(job_request)
-    return JobAccepted(job_id=job.job_id, status=job.status)
+    return JobAccepted(job_id=job.job_id, status=job.status, same_name=others)
 
 
 @routes.get("")
 async def documents(
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     tenant: Tenant | None = None,
     tag: Annotated[str, Query(max_length=256)] = "",
     status: DocumentStatus | None = None,
     q: Annotated[str, Query(max_length=256, description="Part of the title or name.")] = "",
+    filter: Annotated[
+        str, Query(max_length=MAX_URL_CHARS, description=f"{FILTER_HELP} JSON.")
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> DocumentList:
     """Documents, newest first."""
-    wanted = Filter(tenant=caller.tenant_for(tenant), tags=(tag,) if tag else ())
+    wanted = Filter(
+        tenant=caller.tenant_for(tenant),
+        tags=(tag,) if tag else (),
+        condition=parse_filter(filter) if filter else None,
+    )
     listed = await service.documents(wanted, status)
     word = q.casefold()
     passing = [
@@ -88,7 +116,7 @@ async def documents(
 
 @routes.get("/{doc_id}")
 async def document(
-    doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Searcher, tenant: Tenant | None = None
 ) -> DocumentBody:
     """Return one document."""
     return DocumentBody.of(await service.document(caller.one_tenant(tenant), doc_id))
@@ -100,7 +128,7 @@ async def document(
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
 async def original(
-    doc_id: DocumentId, service: Serving, caller: Searcher, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Searcher, tenant: Tenant | None = None
 ) -> FileResponse:
     """The file as it was ingested, while it still has the same bytes."""
     stored = await service.document(caller.one_tenant(tenant), doc_id)
@@ -125,9 +153,22 @@ async def original(
     )
 
 
+@routes.patch("/{doc_id}")
+async def change(
+    doc_id: DocumentId,
+    changes: DocumentChange,
+    service: Chosen,
+    caller: Ingester,
+    tenant: Tenant | None = None,
+) -> DocumentBody:
+    """Change title, tags or metadata of a document; nothing is embedded again."""
+    given = changes.model_dump(exclude_none=True)
+    return DocumentBody.of(await service.change(caller.one_tenant(tenant), doc_id, given))
+
+
 @routes.delete("/{doc_id}")
 async def forget(
-    doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Ingester, tenant: Tenant | None = None
 ) -> RemovedBody:
     """Remove a document: its rows, its page images, and the file that was uploaded."""
     gone = await service.forget(caller.one_tenant(tenant), doc_id)
@@ -136,15 +177,41 @@ async def forget(
 
 @routes.post("/{doc_id}/reindex", status_code=202)
 async def reindex(
-    doc_id: DocumentId, service: Serving, caller: Ingester, tenant: Tenant | None = None
+    doc_id: DocumentId, service: Chosen, caller: Ingester, tenant: Tenant | None = None
 ) -> JobAccepted:
     """Render, read and embed a document again, in the background."""
     stored = await service.document(caller.one_tenant(tenant), doc_id)
     job_request = JobRequest(
-        "reindex", stored.tenant, (stored.source,), stored.tags, stored.metadata
+        "reindex",
+        stored.tenant,
+        (stored.source,),
+        stored.tags,
+        stored.metadata,
+        collection=service.settings.collection,
     )
     job = await service.submit(job_request)
     return JobAccepted(job_id=job.job_id, status=job.status)
+
+
+async def _check_replaces(service: Router, tenant: str, doc_id: str, files: int) -> None:
+    """Raise InvalidInput or NotFound where a document cannot be replaced by an upload."""
+    if files != 1:
+        raise InvalidInput("`replaces` names one document: upload one file with it")
+    await service.document(tenant, doc_id)
+
+
+async def _others_of_that_name(
+    service: Router, tenant: str, sources: Sequence[str], replaces: str
+) -> list[NamesakeBody]:
+    """List documents with the name of an uploaded file and other bytes, which stay."""
+    uploaded = {doc_id_of_upload(source) for source in sources} | {replaces}
+    names = [file_name(source) for source in sources]
+    others = await service.namesakes(tenant, names)
+    return [
+        NamesakeBody(name=file_name(each.source), doc_id=each.doc_id)
+        for each in others
+        if each.doc_id not in uploaded
+    ]
 
 
 def _text(value: Any) -> str:

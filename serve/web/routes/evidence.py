@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from models.evidence.finder import MethodAsked
 from serve.router import parse_page_id
 from serve.web.bodies import MAX_URL_CHARS, EvidenceBody, Tenant
-from serve.web.dependencies import Deadline, Searcher, Serving, drawn
+from serve.web.dependencies import Chosen, Deadline, Searcher, drawn
 
 routes = APIRouter(tags=["search"])
 EVIDENCE: dict[int | str, dict[str, Any]] = {
@@ -18,7 +18,7 @@ EVIDENCE: dict[int | str, dict[str, Any]] = {
 @routes.get("/v1/pages/{page_id}/evidence", response_model=EvidenceBody, responses=EVIDENCE)
 async def evidence(
     page_id: str,
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     deadline: Deadline,
     q: Annotated[

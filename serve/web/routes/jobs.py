@@ -5,20 +5,39 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from cluster.errors import QuireError
 from jobs.journal import Job
 from serve.auth.access import Caller
 from serve.router import Router
-from serve.web.bodies import JobBody
-from serve.web.dependencies import Searcher, Serving
+from serve.web.bodies import JobBody, JobList, Tenant, file_name
+from serve.web.dependencies import Ingester, Searcher, Serving
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 WAIT_S = 10.0  # then the connection shows that it lives
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+
+
+@routes.get("")
+async def jobs(
+    service: Serving,
+    caller: Searcher,
+    tenant: Tenant | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> JobList:
+    """Jobs, the newest first."""
+    listed, total = await service.jobs(caller.tenant_for(tenant), limit, offset)
+    return JobList(jobs=[body_of(each) for each in listed], total=total)
+
+
+@routes.delete("/{job_id}", status_code=202)
+async def cancel(job_id: JobId, service: Serving, caller: Ingester) -> JobBody:
+    """Stop a job that waits or runs; what it has indexed stays. One that is over stays as it is."""
+    return body_of(await service.cancel(caller.tenant, job_id))
 
 
 @routes.get("/{job_id}")
@@ -68,6 +87,8 @@ def body_of(job: Job) -> JobBody:
         job_id=job.job_id,
         kind=job.request.kind,
         status=job.status,
+        tenant=job.request.tenant,
+        files=[file_name(path) for path in job.request.paths],
         created_at=datetime.fromtimestamp(job.created, UTC),
         error=job.error or None,
         progress=job.progress,

@@ -18,9 +18,9 @@ from serve.web.bodies import (
 )
 from serve.web.dependencies import (
     FILE_FIELD,
+    Chosen,
     Deadline,
     Searcher,
-    Serving,
     body_schema,
     drawn,
     first_problem,
@@ -52,7 +52,7 @@ MAP: dict[int | str, dict[str, Any]] = {
 
 @routes.post("/quality", response_model=QualityResponse, openapi_extra=QUALITY_BODY)
 async def quality(
-    request: Request, service: Serving, caller: Searcher, deadline: Deadline
+    request: Request, service: Chosen, caller: Searcher, deadline: Deadline
 ) -> QualityResponse:
     """The errors that OCR would make on each picture, and what to do with it."""
     images = await _images(request, service.settings)
@@ -66,7 +66,7 @@ async def quality(
 @routes.get("/pages/{page_id}/quality", response_model=PageQualityBody, responses=MAP)
 async def page_quality(
     page_id: str,
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     deadline: Deadline,
     tenant: Tenant | None = None,

@@ -12,6 +12,7 @@ from cluster.core import Hit
 from cluster.core import Query as SearchQuery
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
+from cluster.store.filter_language import parse_filter
 from cluster.text.snippets import matches, snippet
 from serve.router import parse_page_id
 from serve.web.bodies import (
@@ -24,9 +25,9 @@ from serve.web.bodies import (
 )
 from serve.web.dependencies import (
     FILE_FIELD,
+    Chosen,
     Deadline,
     Searcher,
-    Serving,
     body_schema,
     first_problem,
     is_form,
@@ -47,12 +48,13 @@ SEARCH_BODY = body_schema(
 
 @routes.post("/v1/search", response_model=SearchResponse, openapi_extra=SEARCH_BODY)
 async def search(
-    request: Request, service: Serving, caller: Searcher, deadline: Deadline
+    request: Request, service: Chosen, caller: Searcher, deadline: Deadline
 ) -> Response:
     """Find pages by text, by screenshot, or by both."""
     asked, image = await _asked(request, service.settings)
     settings = service.settings.model_copy(update=asked.choices())
-    wanted = asked.filters.to_filter(caller.tenant_for(asked.filters.tenant))
+    tenant = caller.tenant_for(asked.filters.tenant)
+    wanted = asked.filters.to_filter(tenant, parse_filter(asked.filter))
     query = SearchQuery(text=asked.text, image=image, filter=wanted)
     result = await service.search(query, settings, deadline)
     took_ms = {stage: round(1000 * seconds, 1) for stage, seconds in result.seconds.items()}
@@ -72,7 +74,7 @@ async def search(
 @routes.get("/v1/pages/{page_id}")
 async def page(
     page_id: str,
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     tenant: Tenant | None = None,
     q: Annotated[
@@ -89,7 +91,7 @@ async def page(
 async def page_image(
     request: Request,
     page_id: str,
-    service: Serving,
+    service: Chosen,
     caller: Searcher,
     tenant: Tenant | None = None,
     width: Annotated[int | None, Query(ge=16, le=8192, description="At most so many px.")] = None,

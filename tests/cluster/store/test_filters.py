@@ -44,6 +44,8 @@ LATE = moment(1_900_000_000_000)
         (Filter(tags=("invoice",)), {"acme", "beta", "late"}),
         (Filter(tags=("invoice", "2024")), {"acme"}),
         (Filter(metadata={"number": 1}), {"acme"}),
+        (Filter(metadata={"number": 1.0}), {"acme"}),
+        (Filter(metadata={"number": 2}), set()),
         (Filter(metadata={"number": "1"}), {"beta"}),
         (Filter(metadata={"number": True}), {"gamma"}),
         (Filter(metadata={"number": True, "by": "Ann"}), {"gamma"}),
@@ -87,7 +89,7 @@ def test_hostile_values_find_nothing(field: str, value: str, library: MilvusStor
         "metadata value": Filter(metadata={"number": value}),
         "doc_ids": Filter(doc_ids=(value,)),
     }[field]
-    if field == "doc_ids":
+    if field in ("doc_ids", "metadata key"):
         with pytest.raises(InvalidInput):
             search(library, wanted=wanted)
     else:
@@ -101,10 +103,16 @@ def test_very_many_values_find_nothing(library: MilvusStore) -> None:
 
 
 _IDS = r'\["[0-9a-f]+"(, "[0-9a-f]+")*\]'
-_CLAUSE = rf"(array_contains_all\(labels, {_IDS}\)|doc_id in {_IDS}|time_ms (>=|<) -?\d+)"
+_NUMBER = r"-?\d+(\.\d+)?(e[+-]\d+)?"
+_EQUAL = rf'\(*metadata\["[A-Za-z_][A-Za-z0-9_.-]*"\] == {_NUMBER}\)*'
+_CLAUSE = rf"(array_contains_all\(labels, {_IDS}\)|{_EQUAL}|doc_id in {_IDS}|time_ms (>=|<) -?\d+)"
 _EXPRESSION = re.compile(rf"({_CLAUSE}( and {_CLAUSE})*)?")
 _MOMENTS = st.none() | st.datetimes(timezones=st.just(UTC))
-_SCALARS = st.text() | st.integers() | st.floats() | st.booleans()
+_LARGEST = 2**63 - 1
+_SCALARS = (
+    st.text() | st.integers(-_LARGEST, _LARGEST) | st.floats(-(2.0**62), 2.0**62) | st.booleans()
+)
+_KEYS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,9}", fullmatch=True)
 
 
 @given(
@@ -113,7 +121,7 @@ _SCALARS = st.text() | st.integers() | st.floats() | st.booleans()
         tenant=st.none() | st.text(),
         tags=st.lists(st.text(), max_size=3).map(tuple),
         doc_ids=st.lists(st.text("0123456789abcdef", min_size=32, max_size=32)).map(tuple),
-        metadata=st.dictionaries(st.text(), _SCALARS, max_size=3),
+        metadata=st.dictionaries(_KEYS, _SCALARS, max_size=3),
         after=_MOMENTS,
         before=_MOMENTS,
     )
@@ -121,6 +129,12 @@ _SCALARS = st.text() | st.integers() | st.floats() | st.booleans()
 @settings(deadline=None, max_examples=60)
 def test_expressions_hold_digests_and_numbers_only(wanted: Filter) -> None:
     assert _EXPRESSION.fullmatch(to_expression(wanted))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 2**63, 10**400])
+def test_numbers_that_no_document_can_have_are_refused(value: float) -> None:
+    with pytest.raises(InvalidInput, match="a number that can be stored"):
+        to_expression(Filter(metadata={"number": value}))
 
 
 @given(st.text())

@@ -1,21 +1,22 @@
 """An ingest whose GPU runs out of memory."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from jobs.ingest.report import IngestReport
 from jobs.ingest.run import EMBED_PAGES
 from jobs.ingest.summary import print_report
 from tests.support.documents import a_document, save
+from tests.support.jobs import a_report
 from tests.support.ray_process import RayProcess
 
 
 def test_people_read_it_in_the_report(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(IngestReport("quire", "", halved_batch_tokens={"quire-tiny": 4096}))
+    print_report(replace(a_report(), halved_batch_tokens={"quire-tiny": 4096}))
     assert "quire-tiny went on with batches of 4,096 tokens" in capsys.readouterr().out
-    print_report(IngestReport("quire", ""))
+    print_report(a_report())
     assert "out of memory" not in capsys.readouterr().out
 
 

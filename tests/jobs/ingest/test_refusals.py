@@ -1,6 +1,5 @@
 """Commands and ingests that are refused in one line."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from jobs.report_file import read_entries
 from models.registry import TINY_FOLDER, registry
 from quire import app
 from tests.support.documents import a_document, save
@@ -62,6 +62,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_ingest_in_one_line(
     assert "ModelUnavailable" in done.stderr
     assert "tokenizer.json" in done.stderr
     assert "Traceback" not in done.stderr
-    (report,) = (tmp_path / "quire-data" / "reports").glob("*.json")
-    (document,) = json.loads(report.read_text())["documents"]
+    (report,) = (tmp_path / "quire-data" / "reports").glob("*.jsonl")
+    _, document, summary = read_entries(report)
     assert (document["state"], document["reason"]) == ("failed", "interrupted")
+    assert summary["summary"]["states"] == {"failed": 1}

@@ -16,13 +16,16 @@ import json
 from pathlib import Path
 from cluster.store.milvus import open_store
 from cluster.settings import load_settings
+from jobs.forget import Forgetter
 from jobs.ingest.run import IngestRequest, run_ingest
 
 STORE = str(Path("quire-data").resolve())  # Ray's workers are in another folder
 
 def index(reindex, **options):
     settings = load_settings(store=STORE, ocr="off", **options)
-    report = run_ingest(settings, IngestRequest(("report.pdf",), reindex=reindex)).documents[0]
+    path = str(Path("report.pdf").resolve())
+    request = IngestRequest((path,), reindex=reindex, is_job=reindex)
+    (report,) = run_ingest(settings, request).documents
     with open_store(settings) as store:
         held = [
             (
@@ -41,7 +44,7 @@ with open_store(settings) as store:
         more = dict(multi_vectors="binary", quality="on")
         index(reindex=False, chunk_chars=200, chunk_overlap=20, **more)
     index(reindex=True, max_image_pixels=600_000)
-    print(store.forget(store.documents()[0]))
+    print(Forgetter(settings, store).forget(store.documents()[0]).rows)
     index(reindex=True)
 """
 

@@ -1,11 +1,11 @@
 """What becomes of every input, and what is kept of it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from jobs.report_file import read_entries
 from tests.support.ingest import REFUSED, by_name
 from tests.support.ray_process import RayProcess
 
@@ -52,5 +52,7 @@ def test_page_images_are_kept(library: Path, report: Any) -> None:
 
 
 def test_the_report_is_a_file(library: Path, report: Any) -> None:
-    (file,) = (library / "quire-data" / "reports").glob("*.json")
-    assert json.loads(file.read_text())["states"] == report["states"]
+    (file,) = (library / "quire-data" / "reports").glob("*.jsonl")
+    _, *documents, summary = read_entries(file)
+    assert len(documents) == len(report["documents"])
+    assert summary["summary"]["states"] == report["states"]

@@ -131,6 +131,22 @@ def test_each_tenant_finds_its_own(tenants: dict[str, Tenant]) -> None:
         assert [each["doc_id"] for each in listed] == [tenant.doc_id]
 
 
+def test_no_filter_of_a_caller_reaches_another_tenant(tenants: dict[str, Tenant]) -> None:
+    ids = [tenant.doc_id for tenant in tenants.values()]
+    for tenant in tenants.values():
+        for condition in (
+            {"document": {"any": ids}},
+            {"not": {"tag": "no such tag"}},
+            {"any": [{"not": {"tenant": tenant.name}}, {"ingested": {"gte": "0001-01-01"}}]},
+        ):
+            params = {"filter": json.dumps(condition)}
+            listed = tenant.client.get("/v1/documents", params=params).json()["documents"]
+            assert [each["doc_id"] for each in listed] == [tenant.doc_id]
+            body = {"text": "secret plan tenant", "filter": condition, "top_k": 100}
+            hits = tenant.client.post("/v1/search", json=body).json()["hits"]
+            assert {hit["tenant"] for hit in hits} == {tenant.name}
+
+
 def test_every_route_to_somebody_elses_document_is_closed(tenants: dict[str, Tenant]) -> None:
     for thief, victim in (TENANTS, TENANTS[::-1]):
         client, target = tenants[thief].client, tenants[victim]

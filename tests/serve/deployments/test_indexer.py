@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 
 import serve.deployments.indexer
-from cluster.errors import NotFound
+from cluster.errors import NotFound, Overloaded
 from cluster.settings import Settings
 from cluster.sources import without_folders
 from jobs.ingest.report import DocumentReport, IngestReport
-from jobs.ingest.run import IngestRequest
+from jobs.ingest.run import IngestRequest, Stopped
 from jobs.journal import Job, Journal
-from serve.deployments.indexer import IndexerDeployment
+from serve.deployments.indexer import CANCELLED, MAX_ATTEMPTS, IndexerDeployment, next_job
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until
 from tests.support.paths import ROOT
 
@@ -31,7 +32,7 @@ def test_a_job_runs_and_its_end_is_on_disk(
 ) -> None:
     asked: list[IngestRequest] = []
 
-    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
         asked.append(request)
         with view:
             for done in range(1, 4):
@@ -87,7 +88,7 @@ def test_two_replicas_run_a_job_once(settings: Settings, monkeypatch: pytest.Mon
     ran: list[str] = []
     go = threading.Event()
 
-    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
         ran.append(request.paths[0])
         view.update(SimpleNamespace(**dict.fromkeys(serve.deployments.indexer.PROGRESS, 7)))
         assert go.wait(5)
@@ -122,7 +123,7 @@ import serve.deployments.indexer
 from cluster.settings import load_settings
 from jobs.journal import JobRequest
 
-def run(settings, request, view, is_stopped):
+def run(settings, request, view, ask_stop):
     print("runs", flush=True)
     time.sleep(60)
 
@@ -170,7 +171,7 @@ def test_a_tenant_sees_names_of_files_only(
         ),
     ]
 
-    def run(settings: Settings, request: IngestRequest, view: Any, is_stopped: Any) -> IngestReport:
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -210,3 +211,101 @@ def test_a_tenant_sees_names_of_files_only(
 )
 def test_folders_are_left_out_of_messages(said: str, told: str | None) -> None:
     assert without_folders(said) == (said if told is None else told)
+
+
+def test_a_job_is_stopped_while_it_waits_and_while_it_runs(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+        while not (stop := ask_stop()):
+            time.sleep(0.01)
+        asked.append(stop)
+        raise Stopped(stop)
+
+    monkeypatch.setattr(serve.deployments.indexer, "run_ingest", run)
+
+    async def work() -> None:
+        indexer = IndexerDeployment(settings)
+        running, waiting = an_id(), an_id()
+        await indexer.submit(running, ASKED)
+        await until(lambda: indexer._running == running)
+        await indexer.submit(waiting, replace(ASKED, tenant="other"))
+        for job_id in (waiting, running):
+            await indexer.cancel(job_id)
+            ended_job = await ended(indexer, job_id)
+            assert (ended_job.status, ended_job.error) == ("cancelled", CANCELLED)
+        assert await indexer.cancel(an_id()) is None
+        listed, total = await indexer.list_jobs("other", 10, 0)
+        assert ([job.job_id for job in listed], total) == ([waiting], 1)
+        listed, total = await indexer.list_jobs(None, 1, 1)
+        assert ([job.job_id for job in listed], total) == ([running], 2)
+
+    asyncio.run(work())
+    assert asked == ["cancel"]
+    assert not list(folder.glob("*.cancel"))
+
+
+def test_a_job_that_ends_its_indexer_is_set_aside(
+    settings: Settings, folder: Path, runs: list[Any]
+) -> None:
+    """Where it had got on in between, it is not in vain."""
+    vain = a_job(0, status="running", attempts=MAX_ATTEMPTS)
+    useful = a_job(1, status="running", attempts=1, progress={"pages_done": 5})
+    in_journal(folder, vain, useful)
+
+    async def work() -> tuple[Job, Job]:
+        indexer = IndexerDeployment(settings)
+        return await ended(indexer, vain.job_id), await ended(indexer, useful.job_id)
+
+    set_aside, done = asyncio.run(work())
+    assert set_aside.status == "failed" and "ended the indexer 3 times" in set_aside.error
+    assert done.status == "succeeded" and runs == [("1.pdf",)]
+
+
+def test_tenants_take_turns_and_small_jobs_come_first() -> None:
+    def job(number: int, tenant: str, size: int) -> Job:
+        request = replace(ASKED, tenant=tenant, size_bytes=size)
+        return a_job(number, request=request)
+
+    huge, small, other = job(0, "a", 10**9), job(1, "a", 10**5), job(2, "b", 10**9)
+    assert next_job([huge, small, other], {}) == small
+    assert next_job([huge, other], {}) == huge  # the older one
+    assert next_job([huge, small, other], {"a": 5.0}) == other
+    assert next_job([huge, small, other], {"a": 5.0, "b": 6.0}) == small
+    assert next_job([huge, small, other], {"a": 5.0}, huge) == other
+    assert next_job([huge], {"a": 5.0}, huge) is None
+    assert next_job([small, huge], {"a": 5.0}, small) is None
+
+
+def test_a_job_makes_room_for_others_and_waits_for_a_gpu(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve.deployments.indexer, "SLICE_S", 0.0)
+    ran: list[str] = []
+
+    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+        ran.append(request.tenant)
+        if request.tenant == "busy" and ran.count("busy") == 1:
+            while not (stop := ask_stop()):
+                time.sleep(0.01)
+            raise Stopped(stop)
+        if request.tenant == "small" and ran.count("small") == 1:
+            raise Overloaded("no GPU is free")
+        return a_report()
+
+    monkeypatch.setattr(serve.deployments.indexer, "run_ingest", run)
+
+    async def work() -> None:
+        indexer = IndexerDeployment(settings)
+        busy, small = an_id(), an_id()
+        await indexer.submit(busy, replace(ASKED, tenant="busy", size_bytes=10**10))
+        await until(lambda: indexer._running == busy)
+        await indexer.submit(small, replace(ASKED, tenant="small"))
+        for job_id in (busy, small):
+            job = await ended(indexer, job_id)
+            assert (job.status, job.attempts) == ("succeeded", 1)
+
+    asyncio.run(work())
+    assert ran[:2] == ["busy", "small"] and sorted(ran) == ["busy", "busy", "small", "small"]

@@ -1,5 +1,6 @@
 """Documents and jobs: upload, reindex, download, delete."""
 
+import json
 from pathlib import Path
 
 import httpx
@@ -40,6 +41,13 @@ def test_upload_search_reindex_download_and_delete(
     document = f"/v1/documents/{hit['doc_id']}"
     listed = client.get("/v1/documents", params={"q": "QUAGGA", "tag": "zoo"}).json()
     assert listed["total"] == 1 and listed["documents"][0]["doc_id"] == hit["doc_id"]
+    for condition in ('{"year": {"lt": 1800}}', '{"any": [{"year": 1793.0}, {"tag": "no"}]}'):
+        listed = client.get("/v1/documents", params={"filter": condition}).json()
+        assert {each["source"] for each in listed["documents"]} == {"quagga.pdf", "broken.pdf"}
+        body = {"text": "quagga painted", "filter": json.loads(condition)}
+        assert {each["doc_id"] for each in search(client, **body)["hits"]} == {hit["doc_id"]}
+    body = {"text": "quagga painted", "filter": {"not": {"tag": "zoo"}}}
+    assert hit["doc_id"] not in {each["doc_id"] for each in search(client, **body)["hits"]}
     assert client.get(document).json()["status"] == "indexed"
     original = client.get(f"{document}/original")
     assert original.content == pdf
@@ -91,3 +99,36 @@ def test_uploads_that_cannot_be(
 ) -> None:
     response = client.post("/v1/documents", files={"files": (name, data)}, data=fields)
     assert problem(response) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "filter: not JSON"),
+        ('{"year": {"gte": NaN}}', "filter.year.gte: write a number"),
+        ('{"year": {"over": 5}}', "filter.year.over: there is no such test"),
+        ('{"expected_cer": {"lt": 0.5}}', "documents have none"),
+    ],
+)
+def test_filters_that_say_what_is_wrong(client: httpx.Client, text: str, message: str) -> None:
+    response = client.get("/v1/documents", params={"filter": text})
+    assert problem(response) == (400, "invalid_input")
+    assert message in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("filter_", "message"),
+    [
+        ('{"year": {"gte": 1e400}}', "filter.year.gte: write a number"),
+        ('{"not": null}', "filter.not: null is no object"),
+        ("[1]", "filter: "),
+        ('{"any": ' * 500 + "1" + "}" * 500, "filter"),
+    ],
+)
+def test_searches_with_filters_that_cannot_be(
+    client: httpx.Client, filter_: str, message: str
+) -> None:
+    body = f'{{"text": "plan", "filter": {filter_}}}'
+    response = client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+    assert problem(response) == (400, "invalid_input")
+    assert message in response.json()["error"]["message"]
