@@ -69,7 +69,7 @@ class DocumentFolders:
         try:
             if self._is_local:
                 for path, data in files.items():
-                    _write_local(Path(path), [data])
+                    _write_bytes(Path(path), data)
             else:
                 self.fs.pipe(dict(files))  # an object appears when it is complete
         except OSError as error:
@@ -194,6 +194,18 @@ def _write_local(path: Path, chunks: Iterable[bytes]) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, also where its folder is removed meanwhile: its writer finds out later."""
+    for attempt in range(REMOVALS):
+        try:
+            _write_local(path, [data])
+        except FileNotFoundError:
+            if attempt == REMOVALS - 1:
+                raise
+        else:
+            return
 
 
 def _write_object(fs: fsspec.AbstractFileSystem, path: str, chunks: Iterable[bytes]) -> None:

@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     max_document_pages: int = Field(50_000, gt=0, description="Most pages in one document.")
     max_page_chunks: int = Field(64, gt=0, description="Most chunks of text in one page.")
     max_document_chunks: int = Field(
-        200_000, gt=0, description="Most chunks of text in one document, pages of few left aside."
+        200_000, gt=0, description="Most chunks of text in one document."
     )
     worker_timeout_s: float = Field(
         120,

@@ -150,6 +150,11 @@ def ask(reference: Any) -> Any:
         raise WorkersLost(_first_line(error)) from error
 
 
+def end_actor(handle: Any) -> None:
+    """End an actor that is not needed any more."""
+    ray.kill(handle)
+
+
 def kill_worker(handle: Any) -> None:
     """End a worker whatever it does; Ray starts it again."""
     ray.kill(handle, no_restart=False)

@@ -38,7 +38,10 @@ def check_no_jobs(settings: Settings, collection: str) -> None:
         job
         for job in journal.jobs(journal.ids()).values()
         if not job.is_over
-        and (job.request.collection == collection or any(map(place.has, job.request.paths)))
+        and (
+            (job.request.collection or settings.collection) == collection
+            or any(map(place.has, job.request.paths))
+        )
     ]
     if waiting:
         raise InvalidInput(

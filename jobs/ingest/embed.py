@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from models.inputs import MultimodalInput
     from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
-FEW_CHUNKS = 16  # pages with fewer are not counted against the limit of their document
 PageBytes = tuple[PageWork, bytes, bytes]  # a page, its pixels, its scan
 
 
@@ -98,8 +97,7 @@ class EmbedPages:
         started, began = time.perf_counter(), time.time()
         self._read([(page, scan) for page, pixels, scan in works if pixels])
         pages = [(page, pixels) for page, pixels, _ in works if not page.reason]
-        for page, _ in pages:
-            self._cut_chunks(page)
+        self._cut_chunks([page for page, _ in pages])
         pages = [(page, pixels) for page, pixels in pages if not page.reason]
         vectors = embedder.embed([item for page in pages for item in self._inputs(*page)])
         seconds = (time.perf_counter() - started) / max(1, len(works))
@@ -110,21 +108,22 @@ class EmbedPages:
             page.halved_tokens = halved
         return _split([page for page, _ in pages], vectors)
 
-    def _cut_chunks(self, page: PageWork) -> None:
-        """Cut the page's text; a document that is text without end is stopped here."""
+    def _cut_chunks(self, pages: Sequence[PageWork]) -> None:
+        """Cut the pages' texts; a document that is text without end is stopped here."""
         settings = self.context.settings
-        chunks = chunk_text(page.text, chars=settings.chunk_chars, overlap=settings.chunk_overlap)
-        page.chunks = chunks[: settings.max_page_chunks]
-        if len(chunks) <= settings.max_page_chunks and len(page.chunks) < FEW_CHUNKS:
-            return
-        key = document_key(page.document.tenant, page.document.doc_id)
-        if self.watched.add_chunks(key, len(page.chunks)) > settings.max_document_chunks:
-            page.chunks = None
-            page.fail(
-                "too_much_text",
-                f"its document has over {settings.max_document_chunks:,} chunks of text: raise "
-                "max_document_chunks, or split it",
-            )
+        chars, overlap = settings.chunk_chars, settings.chunk_overlap
+        for page in pages:
+            chunks = chunk_text(page.text, chars=chars, overlap=overlap)
+            page.chunks = chunks[: settings.max_page_chunks]
+        counts = [(_key(page), len(page.chunks or ())) for page in pages]
+        for page, total in zip(pages, self.watched.add_chunks(counts), strict=True):
+            if total > settings.max_document_chunks:
+                page.chunks = None
+                page.fail(
+                    "too_much_text",
+                    f"its document has over {settings.max_document_chunks:,} chunks of text: "
+                    "raise max_document_chunks, or split it",
+                )
 
     def _inputs(self, page: PageWork, pixels: bytes) -> "Iterator[MultimodalInput]":
         """Yield the page's image with its text, where it is to be embedded, then its chunks."""
@@ -169,3 +168,7 @@ def _split(pages: Sequence[PageWork], vectors: np.ndarray) -> dict[str, bytes]:
         parts[page.name] = vectors[taken : taken + count].tobytes()
         taken += count
     return parts
+
+
+def _key(page: PageWork) -> str:
+    return document_key(page.document.tenant, page.document.doc_id)

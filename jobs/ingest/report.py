@@ -71,7 +71,7 @@ class IngestReport:
 
     @property
     def documents(self) -> Iterator[DocumentReport]:
-        """Yield the end of each input, from the report's file; none where it went with its tenant."""
+        """Yield the end of each input, from the report's file; none if it went with its tenant."""
         if not Path(self.file).is_file():
             return
         for entry in read_entries(Path(self.file)):

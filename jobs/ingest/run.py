@@ -43,7 +43,7 @@ from jobs.ingest.rows import from_texts
 from jobs.ingest.watch import start_watch
 from jobs.ingest.write import WritePages
 from jobs.progress import ProgressView, progress_view
-from jobs.ray_data import WAITING_CPUS, WorkersLost, ask, batches, stage
+from jobs.ray_data import WAITING_CPUS, WorkersLost, ask, batches, end_actor, stage
 from jobs.rendering.client import RenderTarget
 from jobs.rendering.ocr import tesseract_available
 from models.options import EmbedderOptions
@@ -132,6 +132,7 @@ def run_ingest(
             shown.update(ledger)
             report.seconds = time.perf_counter() - started
             writer.close()
+            end_actor(context.watch)
     return report
 
 

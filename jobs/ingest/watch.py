@@ -88,10 +88,13 @@ class Watch:
         """Return the source that a document is ingested from: the first that asked."""
         return self._sources.setdefault(document, source)
 
-    def add_chunks(self, document: str, chunks: int) -> int:
-        """Count chunks of a document; returns how many it has now."""
-        self._chunks[document] = self._chunks.get(document, 0) + chunks
-        return self._chunks[document]
+    def add_chunks(self, counts: Sequence[tuple[str, int]]) -> list[int]:
+        """Count chunks of documents; returns how many each of them has with these."""
+        totals = []
+        for document, chunks in counts:
+            self._chunks[document] = self._chunks.get(document, 0) + chunks
+            totals.append(self._chunks[document])
+        return totals
 
 
 def start_watch(limit_s: float) -> Any:
@@ -141,7 +144,7 @@ class Watched:
         claimed: str = ray.get(self._watch.claim.remote(document, source))
         return claimed
 
-    def add_chunks(self, document: str, chunks: int) -> int:
-        """Count chunks of a document; returns how many it has now."""
-        total: int = ray.get(self._watch.add_chunks.remote(document, chunks))
-        return total
+    def add_chunks(self, counts: Sequence[tuple[str, int]]) -> list[int]:
+        """Count chunks of documents; returns how many each of them has with these."""
+        totals: list[int] = ray.get(self._watch.add_chunks.remote(list(counts)))
+        return totals

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -145,7 +146,7 @@ class HitBody(BaseModel):
             verdict=_verdict(hit.expected_cer, settings),
             snippet=snippet,
             matches=matches,
-            image_url=image_url(hit.page_id, hit.tenant),
+            image_url=image_url(hit.page_id, hit.tenant, settings.collection),
         )
 
 
@@ -201,7 +202,7 @@ class PageBody(BaseModel):
             height_px=page.height_px,
             expected_cer=page.expected_cer,
             verdict=_verdict(page.expected_cer, settings),
-            image_url=image_url(page_id, page.tenant),
+            image_url=image_url(page_id, page.tenant, settings.collection),
             previous=neighbour(page.page - 1),
             next=neighbour(page.page + 1),
         )
@@ -404,7 +405,6 @@ def file_name(source: str) -> str:
     return source.rstrip("/").rpartition("/")[2]
 
 
-def image_url(page_id: str, tenant: str) -> str:
-    from urllib.parse import quote
-
-    return f"/v1/pages/{page_id}/image?tenant={quote(tenant, safe='')}"
+def image_url(page_id: str, tenant: str, collection: str) -> str:
+    asked = urlencode({"tenant": tenant, "collection": collection}, quote_via=quote)
+    return f"/v1/pages/{page_id}/image?{asked}"

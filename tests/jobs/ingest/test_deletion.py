@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.documents import a_document, save
 from tests.support.ray_process import RayProcess
 
@@ -56,6 +58,7 @@ race(sources, "acme", 20, lambda store: Forgetter(settings, store).forget_tenant
 """
 
 
+@pytest.mark.long
 def test_what_is_deleted_while_it_is_ingested_stays_deleted(
     tmp_path: Path, ray_process: RayProcess
 ) -> None:
@@ -106,6 +109,7 @@ print(json.dumps(len(list(Path("quire-data/pages").rglob("*.jpg")))))
 """
 
 
+@pytest.mark.long
 def test_what_is_only_known_differently_is_not_embedded_again(
     tmp_path: Path, ray_process: RayProcess
 ) -> None:

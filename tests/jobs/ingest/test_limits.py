@@ -27,7 +27,7 @@ def test_text_without_end_is_stopped(tmp_path: Path, ray_process: RayProcess) ->
     assert (tmp_path / "flood.pdf").stat().st_size < 20_000
     report = ray_process.quire_json(
         "ingest", "flood.pdf", folder=tmp_path, QUIRE_MAX_PIXELS="16384",
-        QUIRE_MAX_PAGE_CHUNKS="20", QUIRE_MAX_DOCUMENT_CHUNKS="70",
+        QUIRE_MAX_PAGE_CHUNKS="10", QUIRE_MAX_DOCUMENT_CHUNKS="35",
     )  # fmt: skip
     (document,) = report["documents"]
     failed = document["failed_pages"]

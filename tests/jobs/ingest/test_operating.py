@@ -43,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_a_document_s_way_with_its_operator(folder: Path, ray_process: RayProcess) -> None:
     def quire(*arguments: object, expect: int = 0, **options: str) -> Any:
         return ray_process.quire_json(*arguments, folder=folder, expect=expect, **FAST, **options)
@@ -74,6 +75,7 @@ def test_a_document_s_way_with_its_operator(folder: Path, ray_process: RayProces
     assert len(quire("documents")) == 2
 
 
+@pytest.mark.long
 def test_a_folder_is_followed(folder: Path, ray_process: RayProcess) -> None:
     save(a_document("The third report"), folder / "c.pdf")
     first, second = map(json.loads, ray_process.script(FOLLOW, folder).splitlines())
@@ -81,6 +83,7 @@ def test_a_folder_is_followed(folder: Path, ray_process: RayProcess) -> None:
     assert second == {"c.pdf": "indexed"}
 
 
+@pytest.mark.long
 def test_documents_are_tagged_from_the_command_line(
     folder: Path, ray_process: RayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.documents import a_document, save
 from tests.support.ray_process import RayProcess
 
@@ -37,6 +39,7 @@ ingest(**HASTY, replace_share=0.0) # which is enough, if that is what is wanted
 """
 
 
+@pytest.mark.long
 def test_a_busy_machine_removes_nothing(tmp_path: Path, ray_process: RayProcess) -> None:
     for name in ("a", "b"):
         save(a_document(*(f"Page {n} of {name}" for n in range(4))), tmp_path / f"{name}.pdf")

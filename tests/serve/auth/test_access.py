@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jobs.collections.copy import copy_collection
 from serve.auth.keys import KeyRing
 from tests.support.client import a_pdf, finished, problem
 from tests.support.ray_process import RayProcess
@@ -230,3 +231,29 @@ def test_an_admin_key_without_a_tenant_of_its_own_is_still_bound(
         assert client.get(f"/v1/documents/{tenants['red'].doc_id}").status_code == 200
         assert client.get(f"/v1/documents/{tenants['blue'].doc_id}").status_code == 404
         assert client.get("/v1/documents", params={"tenant": "blue"}).status_code == 403
+
+
+def test_a_key_is_for_the_collections_that_it_names(
+    server: Server, ring: KeyRing, tenants: dict[str, Tenant]
+) -> None:
+    red = tenants["red"]
+    copy_collection(server.settings, "quire", "second")
+    ask = {"text": "secret plan", "rerank": "none"}
+    second = {"collection": "second"}
+    for route, body in (("/v1/search", ask), (f"/v1/documents/{red.doc_id}", None)):
+        method = "POST" if body else "GET"
+        own = red.client.request(method, route, json=body)
+        assert own.status_code == 200
+        assert problem(red.client.request(method, route, json=body, params=second))[0] == 403
+    _, text = ring.create("red", ("search", "ingest"), collections=("second", "nowhere"))
+    with with_key(server, text) as client:
+        hits = client.post("/v1/search", json=ask, params=second).json()["hits"]
+        assert {hit["doc_id"] for hit in hits} == {red.doc_id}
+        image = client.get(hits[0]["image_url"])
+        assert image.headers["content-type"] == "image/jpeg"
+        nowhere = client.get("/v1/documents", params={"collection": "nowhere"})
+        assert problem(nowhere) == (404, "not_found")
+        assert problem(client.get("/v1/documents", params={"collection": "../x"}))[0] == 400
+        assert client.delete(f"/v1/documents/{red.doc_id}", params=second).status_code == 200
+    assert red.client.get(f"/v1/documents/{red.doc_id}").status_code == 200
+    assert red.client.post("/v1/search", json=ask).json()["hits"]
