@@ -3,11 +3,12 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import fsspec
+import fsspec.callbacks
 
 from cluster.errors import InvalidInput, NotFound, UnreadableDocument
 
@@ -37,8 +38,12 @@ def list_sources(paths: Iterable[str], pattern: str = "") -> list[str]:
 
 
 @contextmanager
-def local_copy(source: str, most_bytes: int) -> Iterator[str]:
+def local_copy(
+    source: str, most_bytes: int, get_on: Callable[[], None] = lambda: None
+) -> Iterator[str]:
     """A local path with the bytes of a source; a temporary one where it lies elsewhere.
+
+    `get_on` is called again and again while it is fetched.
 
     Raises OSError where it cannot be read, UnreadableDocument where it would have to be fetched
     and is larger than `most_bytes`.
@@ -56,8 +61,19 @@ def local_copy(source: str, most_bytes: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="quire-") as folder:
         # The suffix stays, for it says what the file claims to be.
         local = str(Path(folder) / f"document{PurePosixPath(path).suffix}")
-        fs.get_file(path, local)
+        fs.get_file(path, local, callback=_Progress(get_on))
         yield local
+
+
+class _Progress(fsspec.callbacks.Callback):  # type: ignore[misc]
+    """Tells that a download gets on."""
+
+    def __init__(self, get_on: Callable[[], None]) -> None:
+        super().__init__()
+        self._get_on = get_on
+
+    def relative_update(self, inc: int = 1) -> None:
+        self._get_on()
 
 
 def stamp_of(source: str) -> str:

@@ -1,11 +1,13 @@
 """Change what is known of a document: title, tags, metadata. Nothing is embedded again."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.core import Document, Filter, Scalar
 from cluster.errors import InvalidInput, NotFound
+from cluster.ids import find_mark, mark
 from cluster.settings import Settings
 from cluster.sources import absolute_source
 from cluster.store.facts import rewrite_document
@@ -31,8 +33,15 @@ def change_document(
         given["tags"] = tuple(dict.fromkeys(given["tags"]))
     changed = replace(document, **given)
     check_document_fields(tenant, changed.tags, changed.metadata)
-    if changed != document:
-        rewrite_document(store, changed)
+    if changed == document:
+        return document
+    own = mark("ingest", uuid.uuid4().hex)
+    others = [each for each in document.marks if each != find_mark(document.marks, "ingest")]
+    owner = rewrite_document(store, document, replace(changed, marks=(own, *others)))
+    if owner == "gone":
+        raise NotFound(f"document {doc_id} was removed meanwhile")
+    if owner == "another":
+        raise InvalidInput(f"document {doc_id} is being indexed: change it when that has ended")
     return changed
 
 

@@ -59,18 +59,23 @@ class Forgetter:
         self._store.forget_pages(document)
         self._files.forget(document)
 
+    def forget_files_of(self, tenant: str) -> None:
+        """Remove every page file of a tenant."""
+        self._files.forget_tenant(tenant)
+
     def forget_tenant(self, tenant: str) -> list[RemovedDocument]:
-        """Remove all that is a tenant's: documents, uploads that wait, jobs and their reports.
+        """Remove all of a tenant in the collection: documents, uploads that wait, jobs, reports.
 
         An ingest of this tenant that runs writes nothing more.
         """
-        mark_tenant(self._store, tenant)
-        journal = Journal(self._settings.data_dir / "jobs")
-        journal.forget_tenant(tenant)
+        if self._store.stored() is not None:
+            mark_tenant(self._store, tenant)
+        folder, collection = self._settings.data_dir, self._settings.collection
+        Journal(folder / "jobs").forget_tenant(tenant, collection)
         removed = [self.forget(each) for each in self._store.documents(Filter(tenant=tenant))]
         self._files.forget_tenant(tenant)
         self._uploads.forget_tenant(tenant)
-        remove_reports(self._settings.data_dir / "reports", tenant)
+        remove_reports(folder / "reports", tenant, collection)
         return removed
 
     def _forget_former(self, document: Document) -> int:

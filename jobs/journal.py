@@ -141,10 +141,11 @@ class Journal:
         """True where a job is to be cancelled, or its file was removed."""
         return self._note(job_id).exists() or not self._file(job_id).exists()
 
-    def forget_tenant(self, tenant: str) -> None:
-        """Remove the jobs of a tenant; one that runs is cancelled by that."""
+    def forget_tenant(self, tenant: str, collection: str) -> None:
+        """Remove the jobs of a tenant in a collection; one that runs is cancelled by that."""
         for job_id, job in self.jobs(self.ids()).items():
-            if job.request.tenant == tenant:
+            is_there = job.request.collection in ("", collection)  # Quire 0.1 noted none
+            if job.request.tenant == tenant and is_there:
                 self._file(job_id).unlink(missing_ok=True)
 
     def load(self) -> dict[str, Job]:

@@ -17,6 +17,7 @@ from cluster.errors import QuireError
 WAITING_CPUS = 0.25  # what Ray reserves for a worker that mostly waits
 WORKER_RESTARTS = 3
 ASK_TIMEOUT_S = 60.0
+STOP_S = 8.0
 LOOK_S = 0.5  # between two calls of `watch` while nothing arrives
 
 
@@ -58,6 +59,7 @@ class _Run:
         self._dataset = dataset
         self._results: queue.Queue[Any] = queue.Queue(maxsize=4)
         self._stopped = threading.Event()
+        self._others = set(_executors())
         self._thread = threading.Thread(target=self._consume, name="ray-data", daemon=True)
 
     def batches(self, watch: Callable[[], None]) -> Iterator[Any]:
@@ -80,9 +82,12 @@ class _Run:
     def stop(self) -> None:
         """End the execution, with its workers, wherever they are."""
         self._stopped.set()
-        executor = self._dataset._current_executor  # Ray has no public way to stop one
-        if executor is not None:
-            executor.shutdown(force=True)
+        deadline = time.monotonic() + STOP_S
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            # Ray has no public way to stop one, and it may be about to begin.
+            for executor in set(_executors()) - self._others:
+                executor.shutdown(force=True)
+            self._thread.join(LOOK_S)
 
     def _consume(self) -> None:
         try:
@@ -101,6 +106,13 @@ class _Run:
                 continue
             return True
         return False
+
+
+def _executors() -> list[Any]:
+    """Return the executions of datasets that run in this process: each is a thread."""
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    return [each for each in threading.enumerate() if isinstance(each, StreamingExecutor)]
 
 
 def stage(

@@ -41,11 +41,12 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def remove_reports(folder: Path, tenant: str) -> None:
-    """Remove the reports of a tenant's ingests."""
-    digest = tenant_digest(tenant)
+def remove_reports(folder: Path, tenant: str, collection: str) -> None:
+    """Remove the reports of a tenant's ingests into a collection."""
+    wanted = (tenant_digest(tenant), collection)
     for path in folder.glob("ingest-*.jsonl"):
         with path.open() as file:
-            header = file.readline()
-        if header.endswith("\n") and json.loads(header)["tenant"] == digest:
+            line = file.readline()
+        header = json.loads(line) if line.endswith("\n") else {}
+        if (header.get("tenant"), header.get("collection")) == wanted:
             path.unlink(missing_ok=True)

@@ -45,6 +45,7 @@ from serve.logs import log_as_service
 from serve.tracing import Trace
 
 T = TypeVar("T")
+Collections = Sequence[str] | None  # that a caller may use beside our own; None: all
 READY_TIMEOUT_S = 2.0
 JOB_TIMEOUT_S = 10.0
 STORE_THREADS = 32
@@ -294,18 +295,20 @@ class Router:
 
         return await self._watched(asyncio.to_thread(look))
 
-    async def jobs(self, tenant: str | None, limit: int, offset: int) -> tuple[list[Job], int]:
-        """Return jobs of a tenant, the newest first, and how many there are; None sees all."""
+    async def jobs(
+        self, tenant: str | None, collections: Collections, limit: int, offset: int
+    ) -> tuple[list[Job], int]:
+        """Return jobs of a tenant and collections, the newest first, and a count; None sees all."""
         listed: tuple[list[Job], int] = await self._indexer.call(
-            "list_jobs", tenant, limit, offset, timeout_s=JOB_TIMEOUT_S
+            "list_jobs", tenant, collections, limit, offset, timeout_s=JOB_TIMEOUT_S
         )
         return listed
 
-    async def cancel(self, tenant: str | None, job_id: str) -> Job:
+    async def cancel(self, tenant: str | None, collections: Collections, job_id: str) -> Job:
         """Stop a job that waits or runs. Raises NotFound."""
-        await self.job(tenant, job_id)
+        await self.job(tenant, collections, job_id)
         job: Job | None = await self._indexer.call("cancel", job_id, timeout_s=JOB_TIMEOUT_S)
-        return self._own(job, tenant, job_id)
+        return self._own(job, tenant, collections, job_id)
 
     async def submit(self, request: JobRequest) -> Job:
         """Queue a job that indexes stored files."""
@@ -313,17 +316,19 @@ class Router:
         job: Job = await self._indexer.call("submit", job_id, request, timeout_s=JOB_TIMEOUT_S)
         return job
 
-    async def job(self, tenant: str | None, job_id: str) -> Job:
-        """Return a job of this tenant; None sees all. Raises NotFound."""
+    async def job(self, tenant: str | None, collections: Collections, job_id: str) -> Job:
+        """Return a job of this tenant and these collections; None sees all. Raises NotFound."""
         job: Job | None = await self._indexer.call("job", job_id, timeout_s=JOB_TIMEOUT_S)
-        return self._own(job, tenant, job_id)
+        return self._own(job, tenant, collections, job_id)
 
-    async def next_version(self, tenant: str | None, job_id: str, seen: int, wait_s: float) -> Job:
+    async def next_version(
+        self, tenant: str | None, collections: Collections, job_id: str, seen: int, wait_s: float
+    ) -> Job:
         """Return the job once it is newer than version `seen`, or as it is after `wait_s`."""
         job: Job | None = await self._indexer.call(
             "next_version", job_id, seen, wait_s, timeout_s=wait_s + JOB_TIMEOUT_S
         )
-        return self._own(job, tenant, job_id)
+        return self._own(job, tenant, collections, job_id)
 
     async def readiness(self) -> dict[str, str]:
         """Return each part of the service: "ok", or what is wrong with it."""
@@ -359,10 +364,14 @@ class Router:
             self._link.failed()
             raise
 
-    def _own(self, job: Job | None, tenant: str | None, job_id: str) -> Job:
-        if job is None or tenant not in (None, job.request.tenant):
-            raise NotFound(f"there is no job {job_id}")
-        return job
+    def _own(
+        self, job: Job | None, tenant: str | None, collections: Collections, job_id: str
+    ) -> Job:
+        if job is not None and tenant in (None, job.request.tenant):
+            seen = ("", self.settings.collection, *(collections or ()))
+            if collections is None or job.request.collection in seen:
+                return job
+        raise NotFound(f"there is no job {job_id}")
 
 
 def _left(deadline: float) -> float:

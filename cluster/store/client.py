@@ -72,6 +72,10 @@ class Client:
         self._milvus: Any = None
         self._milvus = self._call(lambda: _connect(address))
 
+    def be_patient(self, patience_s: float) -> None:
+        """Let every call from now on wait for a Milvus that is away."""
+        self._patience_s = patience_s
+
     def close(self) -> None:
         """Drop the connection."""
         self._milvus.close()

@@ -4,21 +4,52 @@ Milvus Lite 2.5.1 cannot write some fields of a row alone, so rows are read with
 written back. They carry these fields because every search filters by them.
 """
 
-from cluster.core import Document
+from collections.abc import Callable
+from dataclasses import replace
+
+from cluster.core import Document, Filter
+from cluster.ids import document_key
 from cluster.store import schema
+from cluster.store.deletion import Owner, end_deletion, owners
 from cluster.store.milvus import MilvusStore, rows_of
 
 
-def rewrite_document(store: MilvusStore, document: Document) -> int:
-    """Give a document and its rows the facts that it has here; returns how many rows changed.
+def rewrite_document(
+    store: MilvusStore,
+    before: Document,
+    after: Document,
+    get_on: Callable[[], None] = lambda: None,
+) -> Owner:
+    """Give a document that is stored as `before`, and its rows, the facts of `after`.
 
-    The document goes last: an interruption leaves it as it was, and the next call does it again.
+    `after` carries the mark of whoever changes it, which is stored first: what is deleted
+    meanwhile stays deleted ("gone"), and what an ingest takes over is left to it ("another").
+    The facts of the document go last: an interruption leaves them, and the next call does it again.
+    `get_on` is called after each batch of rows.
     """
     pages = store.required().pages
-    facts = schema.row_facts(document)
+    facts = schema.row_facts(after)
+    store.put_document(replace(before, marks=after.marks))
     rows = 0
-    for entities in store.client.whole_rows(pages, rows_of(document)):
+    for entities in store.client.whole_rows(pages, rows_of(after)):
         store.client.upsert(pages, [entity | facts for entity in entities])
         rows += len(entities)
-    store.put_document(document)
-    return rows
+        get_on()
+        if (owner := _owner(store, after)) != "ours":
+            return owner
+    if (owner := _owner(store, after)) != "ours":
+        return owner
+    store.put_document(after)
+    own = Filter(tenant=after.tenant, doc_ids=(after.doc_id,))
+    if rows and not store.count_pages(own):  # deleted between the look and the write
+        end_deletion(store, after)
+        return "gone"
+    return "ours"
+
+
+def _owner(store: MilvusStore, document: Document) -> Owner:
+    """Return whose a document is; rows of one that is gone go, too."""
+    owner = owners(store, [document])[document_key(document.tenant, document.doc_id)]
+    if owner == "gone":
+        store.forget_pages(document)
+    return owner

@@ -59,13 +59,13 @@ def open_store(settings: Settings, *, patience_s: float = 0) -> Iterator["Milvus
     """
     if not settings.is_embedded:
         token = store_token(settings)
-        address = StoreAddress(settings.store, settings.collection, token, patience_s=patience_s)
-        yield MilvusStore(address)
+        address = StoreAddress(settings.store, settings.collection, token)
+        yield MilvusStore(address).patient(patience_s)
         return
     server = MilvusLiteServer(settings.data_dir / "milvus")
     try:
-        address = StoreAddress(server.uri, settings.collection, patience_s=patience_s)
-        yield MilvusStore(address, server.revive)
+        address = StoreAddress(server.uri, settings.collection)
+        yield MilvusStore(address, server.revive).patient(patience_s)
     finally:
         server.close()
 
@@ -103,6 +103,15 @@ class MilvusStore:
         self.client = client or Client(address, revive)
         self.revive = revive
         self._cached: StoredCollection | None = None
+
+    def patient(self, patience_s: float) -> "MilvusStore":
+        """Return this store, whose calls wait for a Milvus that is away from now on.
+
+        Not before: a wrong address is an error at once. Who opens its `address` is as patient.
+        """
+        self.address = replace(self.address, patience_s=patience_s)
+        self.client.be_patient(patience_s)
+        return self
 
     def open_collection(self, fingerprint: Fingerprint) -> None:
         """Create the collection for a fingerprint, or check that it is the one it holds.
@@ -197,6 +206,7 @@ class MilvusStore:
         source: str | None = None,
         name: str | None = None,
         status: DocumentStatus | None = None,
+        mark: str = "",
     ) -> list[Document]:
         """Documents that pass, newest first; `name` is a file's, without its folders.
 
@@ -212,6 +222,8 @@ class MilvusStore:
             parts.append(with_labels([filter_label("name", name)]))
         if status is not None:
             parts.append(with_labels([filter_label("status", status)]))
+        if mark:
+            parts.append(with_labels([mark]))
         expression = " and ".join(filter(None, parts))
         entities = self.client.query_all(stored.documents, expression, schema.DOCUMENT_FIELDS)
         documents = [schema.to_document(entity) for entity in entities]

@@ -22,10 +22,12 @@ from cluster.store.deletion import end_deletion, tenant_mark
 from cluster.store.facts import rewrite_document
 from cluster.store.milvus import MilvusStore
 from jobs.ingest.context import IngestContext
+from jobs.ingest.finish import with_chunks_of
 from jobs.ingest.readings import READINGS, columns_of
 from jobs.ingest.rows import Batch, Outcome, Shard, to_texts
 from jobs.ingest.todo import TaskFinder, Tasks, chunk_recipe
-from jobs.ingest.watch import Watched
+from jobs.ingest.watch import MAX_TRIES, Watched
+from jobs.ingest.whose import WHOSE
 from jobs.rendering.client import Renderer, RenderLimits
 
 DELETED = "it was deleted meanwhile: ingest it as a new one, if that is wanted"
@@ -46,23 +48,40 @@ class CheckDocuments:
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for source in batch["source"]:
-            with self.watched.working([str(source)]):
-                rows = list(self._check(str(source)))
-            yield {"row": to_texts(rows)}
+            yield {"row": to_texts(self._check_safely(str(source)))}
+
+    def _check_safely(self, source: str) -> list[Shard | Outcome]:
+        """Check a document, unless it has ended or blocked workers each time that it was tried."""
+        key = f"check of {source}"
+        (tries,) = self.watched.tries([key])
+        if tries >= MAX_TRIES:
+            document = replace(self._unread(source), status="failed")
+            message = f"it ended or blocked {tries} checking workers: raise worker_timeout_s"
+            return [Outcome(document, "worker_ended", message)]
+        with self.watched.working([key]):
+            return list(self._check(source))
+
+    def _unread(self, source: str) -> Document:
+        """Return a document of which only the name is known."""
+        return self._document(source, hashlib.sha256(os.fsencode(source)).hexdigest(), "")
 
     def _check(self, source: str) -> Iterator[Shard | Outcome]:
-        # Known by its name until its bytes are read.
-        document = self._document(source, hashlib.sha256(os.fsencode(source)).hexdigest(), "")
+        document = self._unread(source)
         stored: Document | None = None
         if self.context.is_job and self.context.reindex and not self._is_indexed(source):
             yield _deleted(document)
             return
         try:
             stamp = stamp_of(source)  # before the bytes: a change in between must show
-            with local_copy(source, self.context.settings.max_document_bytes) as path:
+            most_bytes = self.context.settings.max_document_bytes
+            with local_copy(source, most_bytes, self.watched.get_on) as path:
                 if self._can_hash(path):
                     document = self._document(source, sha256_of(path), stamp)
                     stored = self._stored(document)
+                    if self.context.is_job and stored and stored.status == "deleting":
+                        yield _deleted(document)
+                        return
+                    stored = stored if stored and stored.status != "deleting" else None
                     if (outcome := self._twin(document)) is not None:
                         yield outcome
                         return
@@ -87,12 +106,19 @@ class CheckDocuments:
             yield from self._split(document, stored, tasks, stamp)
 
     def _is_indexed(self, source: str) -> bool:
-        return bool(self.store.documents(Filter(tenant=self.context.tenant), source=source))
+        documents = self.store.documents(Filter(tenant=self.context.tenant), source=source)
+        return any(document.status != "deleting" for document in documents)
 
     def _stored(self, document: Document) -> Document | None:
-        """Return what the index has of these bytes; None where nothing, or it is being deleted."""
-        stored = self.store.document(document.tenant, document.doc_id)
-        return None if stored is None or stored.status == "deleting" else stored
+        """Return what the index has of these bytes; None where nothing."""
+        return self.store.document(document.tenant, document.doc_id)
+
+    def _was_deleted(self, stored: Document | None) -> bool:
+        """True where what was stored a moment ago is not any more."""
+        if stored is None:
+            return False
+        now = self._stored(stored)
+        return now is None or now.status == "deleting"
 
     def _twin(self, document: Document) -> Outcome | None:
         """Return the outcome of a file whose bytes another one of this ingest has, too."""
@@ -129,11 +155,22 @@ class CheckDocuments:
         """Return the outcome of a document of which no page is to be done."""
         merged = replace(self._merged(document, stored), status="indexed", pages=stored.pages)
         updated = _facts(merged) != _facts(stored)
-        if updated:
-            rewrite_document(self.store, merged)
+        if updated and (outcome := self._rewrite(stored, merged)) is not None:
+            return outcome
         is_twin = merged.source != document.source
         message = f"the same bytes as {source_name(merged.source)}" if is_twin else ""
-        return Outcome(replace(document, pages=stored.pages), message=message, updated=updated)
+        pages = replace(document, pages=stored.pages)
+        return Outcome(pages, message=message, updated=updated, is_indexed=True)
+
+    def _rewrite(self, stored: Document, merged: Document) -> Outcome | None:
+        """Rewrite what is known of a document; returns an outcome where it is not ours any more."""
+        if self._was_deleted(stored) or self._tenant_is_gone(merged):
+            return _deleted(merged)
+        owner = rewrite_document(self.store, stored, merged, self.watched.get_on)
+        if owner == "ours":
+            return None
+        reason, message = WHOSE[owner]
+        return Outcome(replace(merged, status="skipped"), reason, message)
 
     def _merged(self, document: Document, stored: Document) -> Document:
         """Return a document with what is known of it, as far as this ingest says nothing else.
@@ -143,7 +180,7 @@ class CheckDocuments:
         stays = stored.source == document.source or self._still_holds(stored)
         return replace(
             document,
-            title=stored.title,
+            title=stored.title or document.title,
             tags=document.tags or stored.tags,
             metadata=document.metadata or stored.metadata,
             source=stored.source if stays else document.source,
@@ -166,6 +203,8 @@ class CheckDocuments:
         refused = replace(document, status=status, error=f"{error.reason}: {message}")
         if stored is not None and stored.pages:  # what there is of it can be found as before
             return Outcome(refused, error.reason, f"{message}; what is indexed of it stays")
+        if self._was_deleted(stored):
+            return _deleted(document)
         return self._put(refused) or Outcome(refused, error.reason, message)
 
     def _split(
@@ -173,12 +212,18 @@ class CheckDocuments:
     ) -> Iterator[Shard | Outcome]:
         """Write the document down as being indexed; yields its shards."""
         source, began = document.source, document
-        if stored is not None and stored.pages:
+        if stored is not None:
             document = self._merged(document, stored)
-            if _facts(document) != _facts(stored):
-                rewrite_document(self.store, document)
             # Until its end the chunks that it has count: a resumed ingest must see their recipe.
-            began = replace(document, marks=_with_chunks_of(stored, document))
+            began = with_chunks_of(stored, document)
+            if _facts(document) != _facts(stored):
+                outcome = self._rewrite(stored, began)
+                if outcome is not None:
+                    yield outcome
+                    return
+        if self._was_deleted(stored):
+            yield _deleted(document)
+            return
         readings = self.store.readings(document, columns_of(READINGS)) if stored else {}
         if (outcome := self._put(began)) is not None:
             yield outcome
@@ -196,10 +241,13 @@ class CheckDocuments:
     def _put(self, document: Document) -> Outcome | None:
         """Write a document's row; returns an outcome where its tenant was forgotten meanwhile."""
         self.store.put_document(document)
-        if tenant_mark(self.store, document.tenant) == self.context.tenant_mark:
+        if not self._tenant_is_gone(document):
             return None
         end_deletion(self.store, document)
         return _deleted(document)
+
+    def _tenant_is_gone(self, document: Document) -> bool:
+        return tenant_mark(self.store, document.tenant) != self.context.tenant_mark
 
 
 def cause_of(error: OSError) -> str:
@@ -217,10 +265,3 @@ def _is_whole(stored: Document) -> bool:
 
 def _facts(document: Document) -> tuple[object, ...]:
     return document.tags, document.metadata, document.source, document.title
-
-
-def _with_chunks_of(stored: Document, document: Document) -> tuple[str, ...]:
-    """Return the marks of a document, but that of the chunks as it is stored."""
-    recipe = find_mark(document.marks, "chunks")
-    kept = [each for each in document.marks if each != recipe]
-    return tuple(filter(None, [*kept, find_mark(stored.marks, "chunks")]))

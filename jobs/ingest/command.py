@@ -24,6 +24,7 @@ from cluster.command_options import (
     setting,
     settings_among,
 )
+from cluster.errors import InvalidInput
 from cluster.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def ingest(
         metadata=parse_metadata(meta),
         reindex=reindex,
     )
+    if watch and prune:
+        raise InvalidInput("--watch forgets nothing: prune with a command of its own")
     if dry_run:
         from jobs.ingest.preview import preview_ingest
         from jobs.ingest.summary import print_preview
@@ -109,7 +112,9 @@ def ingest(
         )
         raise typer.Exit(130) from None
     _print(report, json_)
-    if prune:
+    if prune and report.states["failed"]:
+        print("nothing is pruned: what failed may be what has moved", file=sys.stderr)
+    elif prune:
         _prune(settings, request, yes)
     if report.states["failed"]:
         raise typer.Exit(1)
@@ -131,8 +136,11 @@ def failures(
 
     failed = list_failures(settings, tenant)
     if retry:
-        for report in retry_failures(settings, failed):
+        reports = list(retry_failures(settings, failed))
+        for report in reports:
             _print(report, json_)
+        if any(report.states["failed"] for report in reports):
+            raise typer.Exit(1)
         return
     rows = [
         {"status": each.status, "source": each.source, "tenant": each.tenant, "error": each.error}

@@ -115,7 +115,7 @@ class EmbedPages:
         for page in pages:
             chunks = chunk_text(page.text, chars=chars, overlap=overlap)
             page.chunks = chunks[: settings.max_page_chunks]
-        counts = [(_key(page), len(page.chunks or ())) for page in pages]
+        counts = [(_key(page), page.name, len(page.chunks or ())) for page in pages]
         for page, total in zip(pages, self.watched.add_chunks(counts), strict=True):
             if total > settings.max_document_chunks:
                 page.chunks = None

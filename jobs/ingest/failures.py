@@ -1,5 +1,6 @@
 """Documents that failed, whole or in some pages: listed, and ingested again."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -21,11 +22,17 @@ def list_failures(settings: Settings, tenant: str | None) -> list[Document]:
 
 
 def retry_failures(settings: Settings, failed: Sequence[Document]) -> Iterator[IngestReport]:
-    """Ingest them again, one ingest for each tenant; what they carry stays."""
-    sources: dict[str, list[str]] = defaultdict(list)
+    """Ingest them again, together where tenant, tags and metadata are the same; these stay."""
+    groups: dict[str, list[Document]] = defaultdict(list)
     for document in failed:
-        sources[document.tenant].append(document.source)
-    for tenant, paths in sources.items():
-        yield run_ingest(
-            settings, IngestRequest(tuple(dict.fromkeys(paths)), tenant=tenant, is_listed=True)
+        carried = [document.tenant, document.tags, document.metadata]
+        groups[json.dumps(carried, sort_keys=True)].append(document)
+    for documents in groups.values():
+        request = IngestRequest(
+            tuple(dict.fromkeys(document.source for document in documents)),
+            tenant=documents[0].tenant,
+            tags=documents[0].tags,
+            metadata=documents[0].metadata,
+            is_listed=True,
         )
+        yield run_ingest(settings, request)

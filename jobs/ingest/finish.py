@@ -1,14 +1,16 @@
 """The end of a document's ingest: its final status is stored, what it replaces is forgotten."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.core import Document, DocumentStatus, Filter
-from cluster.ids import document_key
+from cluster.ids import document_key, find_mark, mark
 from cluster.settings import Settings
-from cluster.store.deletion import Owner, end_deletion, owners
+from cluster.store.deletion import Owner, end_deletion, owners, tenant_mark
 from cluster.store.milvus import MilvusStore
 from jobs.forget import Forgetter
+
+SWEEP = 1000  # documents in one query
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,49 @@ class DocumentFinisher:
         It is indexed where any page of it can be found. `sound`: its pages that are not damaged in
         themselves; with too few of them in the index the older version stays.
         """
-        owner = owners(self._store, [document])[document_key(document.tenant, document.doc_id)]
+        stored = self._store.document(document.tenant, document.doc_id)
+        owner = _owner(document, stored)
         if owner == "another":
             return Finish(document, owner)
-        if owner == "ours":
+        present = 0
+        if owner == "ours" and stored is not None:
+            if pages < sound:  # not all of it was done: the chunks that it had count
+                document = with_chunks_of(stored, document)
             self._store.put_document(document)
             present = self._count(document)  # after its row: a deletion in between took them all
         if owner == "gone" or (pages and not present):
-            end_deletion(self._store, document)
-            self._forgetter.forget_unwritten(document)
+            self._drop(document)
             return Finish(document, "gone")
         return self._settle(document, present, pages, sound)
 
-    def cancel(self, document: Document) -> None:
-        """Store the status of a document whose ingest was stopped: what is in can be found."""
-        owner = owners(self._store, [document])[document_key(document.tenant, document.doc_id)]
-        if owner == "ours":
+    def stop(self, ingest_id: str, tenant: str, why: str) -> None:
+        """Settle every document that an ingest was still at: what is in can be found."""
+        own = Filter(tenant=tenant)
+        at_work = self._store.documents(own, status="indexing", mark=mark("ingest", ingest_id))
+        for document in at_work:
             status: DocumentStatus = "indexed" if self._count(document) else "failed"
-            self._store.put_document(replace(document, status=status))
+            self._store.put_document(replace(document, status=status, error=why))
+
+    def sweep(self, documents: Sequence[Document]) -> None:
+        """Remove what was written of documents that are gone, where their ingest ended early."""
+        for start in range(0, len(documents), SWEEP):
+            part = documents[start : start + SWEEP]
+            whose = owners(self._store, part)
+            for document in part:
+                if whose[document_key(document.tenant, document.doc_id)] == "gone":
+                    self._forgetter.forget_unwritten(document)
+
+    def tenant_mark(self, tenant: str) -> str:
+        """Return what changes when a tenant is forgotten."""
+        return tenant_mark(self._store, tenant)
+
+    def sweep_tenant(self, tenant: str) -> None:
+        """Remove page files that were written of a tenant after it was forgotten."""
+        self._forgetter.forget_files_of(tenant)
+
+    def _drop(self, document: Document) -> None:
+        end_deletion(self._store, document)
+        self._forgetter.forget_unwritten(document)
 
     def _settle(self, document: Document, present: int, pages: int, sound: int) -> Finish:
         """Store the final status of a document, of which `present` pages are in the index."""
@@ -95,3 +122,17 @@ class DocumentFinisher:
 
 def _with_error(document: Document, message: str) -> Document:
     return replace(document, error=f"{document.error}; {message}".removeprefix("; "))
+
+
+def with_chunks_of(stored: Document, document: Document) -> Document:
+    """Return a document with the chunks' recipe that is stored: not all of them are new."""
+    recipe = find_mark(document.marks, "chunks")
+    kept = [each for each in document.marks if each != recipe]
+    return replace(document, marks=tuple(filter(None, [*kept, find_mark(stored.marks, "chunks")])))
+
+
+def _owner(document: Document, stored: Document | None) -> Owner:
+    if stored is None or stored.status == "deleting":
+        return "gone"
+    same = find_mark(stored.marks, "ingest") == find_mark(document.marks, "ingest")
+    return "ours" if same else "another"

@@ -1,17 +1,20 @@
 """Follow folders: what is new or changed in them is ingested as it comes."""
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cluster.errors import NotFound
+from cluster.errors import FilesUnavailable, NotFound, StoreUnavailable
 from cluster.runtime import ray_session
 from cluster.settings import Settings
 from cluster.sources import list_sources, stamp_of
 from jobs.ingest.report import IngestReport
 from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ray_data import WorkersLost
 
 Stamps = dict[str, str]  # by source
+log = logging.getLogger(__name__)
 
 
 def follow_folders(
@@ -20,7 +23,8 @@ def follow_folders(
     """Ingest what is there, then what comes; yields a report each time. Ends when it is closed.
 
     A file is taken once it has stayed the same from one look to the next: one that is being copied
-    is not. One Ray stays up all the time. Raises what `run_ingest` raises.
+    is not. One Ray stays up all the time. Where the store or the disk is away, it tries again;
+    raises what else `run_ingest` raises.
     """
     known: Stamps = {}
     with ray_session(settings):
@@ -29,7 +33,14 @@ def follow_folders(
             changed = tuple(sorted(set(settled.items()) - set(known.items())))
             if changed:
                 paths = tuple(source for source, _ in changed)
-                yield run_ingest(settings, replace(request, paths=paths, pattern=""))
+                listed = replace(request, paths=paths, pattern="", is_listed=True)
+                try:
+                    report = run_ingest(settings, listed)
+                except (StoreUnavailable, FilesUnavailable, WorkersLost) as error:
+                    log.warning("%s; trying again", error)
+                    settled = {}
+                else:
+                    yield report
             known |= settled
             time.sleep(every_s)
             now = _stamps(request)

@@ -10,7 +10,7 @@ from cluster.core import Document
 from jobs.ingest.finish import DocumentFinisher
 from jobs.ingest.report import DocumentReport, IngestReport, ReportWriter, State
 from jobs.ingest.rows import IN_THE_CONTENT, IngestRow, Outcome, PageWork, Shard
-from jobs.ingest.write import WHOSE
+from jobs.ingest.whose import WHOSE
 
 
 @dataclass
@@ -86,11 +86,6 @@ class Ledger:
             self.failures -= len(pending.failed)
         self._pending.clear()
 
-    def cancel(self, why: str) -> None:
-        """Settle documents that are at work: they are not being indexed any more."""
-        for pending in self._pending.values():
-            self._finisher.cancel(replace(pending.document, error=why))
-
     def close(self, why: str, message: str) -> None:
         """Enter what an ingest that ends early leaves: the store is not touched any more."""
         for source in list(self._open_sources):
@@ -132,8 +127,7 @@ class Ledger:
         if outcome.reason:
             state = "skipped" if document.status == "skipped" else "failed"
             self.failures += state == "failed"
-        is_known = not outcome.reason
-        replaced = self._finisher.forget_replaced(document) if is_known else []
+        replaced = self._finisher.forget_replaced(document) if outcome.is_indexed else []
         self._add(
             DocumentReport(
                 source=document.source,

@@ -48,6 +48,9 @@ def preview_ingest(settings: Settings, request: IngestRequest) -> Preview:
         for source in sources:
             try:
                 with local_copy(source, settings.max_document_bytes) as path:
+                    info = pages.check(
+                        path
+                    )  # first: it refuses pipes, devices and what is too large
                     doc_id = doc_id_of(sha256_of(path))
                     stored = store.document(request.tenant, doc_id) if store else None
                     if doc_id in seen:
@@ -58,7 +61,7 @@ def preview_ingest(settings: Settings, request: IngestRequest) -> Preview:
                         preview.pages += len(tasks.pop("page", ()))
                         preview.others += sum(map(len, tasks.values()))
                     else:
-                        preview.pages += pages.check(path).pages
+                        preview.pages += info.pages
                         preview.documents["new"] += 1
                     seen.add(doc_id)
             except UnreadableDocument as error:

@@ -28,8 +28,8 @@ class RenderPages:
         self.context = context
         self.renderer = Renderer(RenderLimits.from_settings(context.settings))
         self.files = PageFiles.from_settings(context.settings)
-        self.store = MilvusStore(context.address)
         self.watched = Watched(context.watch, "rendering")
+        self.store = MilvusStore(context.address, self.watched.get_on)
         self._copies = ExitStack()
         self._copied = ("", "")  # source and stamp of the document that `_path` is a copy of
         self._path = ""
@@ -77,7 +77,7 @@ class RenderPages:
     def _render_shard(self, shard: Shard, works: list[PageWork]) -> Iterator[Batch]:
         self.renderer.start_shard()
         try:
-            with self.watched.working([shard.source]):
+            with self.watched.working([f"copy of {shard.source}"]):
                 path = self._local(shard.source, shard.stamp)
         except (OSError, UnreadableDocument) as error:
             cause = cause_of(error) if isinstance(error, OSError) else error
@@ -92,7 +92,7 @@ class RenderPages:
                 yield to_batch(work)
                 continue
             with self.watched.working([work.name]):
-                rendered = self._render(path, work)
+                rendered = self._render(path, work, shard.stamp)
             yield rendered
 
     def _local(self, source: str, stamp: str) -> str:
@@ -105,15 +105,21 @@ class RenderPages:
         if self._copied != (source, stamp):
             self._copies.close()
             limit = self.context.settings.max_document_bytes
-            self._path = self._copies.enter_context(local_copy(source, limit))
+            copy = local_copy(source, limit, self.watched.get_on)
+            self._path = self._copies.enter_context(copy)
             self._copied = (source, stamp)
         return self._path
 
-    def _render(self, path: str, work: PageWork) -> Batch:
+    def _render(self, path: str, work: PageWork, stamp: str) -> Batch:
         try:
             rendered = self.renderer.render(path, work.page, self.context.target)
         except UnreadableDocument as error:
             work.fail(error.reason, without_folders(str(error), path))
+            if self._has_changed(path, work.source, stamp):
+                work.fail("changed", "it changed while it was ingested: ingest it again")
+            return to_batch(work)
+        if self._has_changed(path, work.source, stamp):
+            work.fail("changed", "it changed while it was ingested: ingest it again")
             return to_batch(work)
         self.files.put_all({(work.key, IMAGE): rendered.jpeg, (work.key, WORDS): rendered.words})
         work.seconds = {"render": rendered.render_s, "ocr": rendered.ocr_s}
@@ -124,3 +130,10 @@ class RenderPages:
         work.width_px, work.height_px = rendered.jpeg_width, rendered.jpeg_height
         work.shape = rendered.pixels.shape
         return to_batch(work, pixels=rendered.pixels.tobytes(), scan=rendered.scan)
+
+    def _has_changed(self, path: str, source: str, stamp: str) -> bool:
+        """True where a file that is read in its place is another one by now, or gone."""
+        try:
+            return path == source and stamp_of(source) != stamp
+        except OSError:
+            return True

@@ -45,13 +45,15 @@ class Shard:
 class Outcome:
     """The end of an input of which no page is to be done; `reason` says what is wrong, if it is.
 
-    `updated`: its tags, metadata or source are other ones now.
+    `updated`: its tags, metadata or source are other ones now. `is_indexed`: these bytes are in the
+    index, whole.
     """
 
     document: Document
     reason: str = ""
     message: str = ""
     updated: bool = False
+    is_indexed: bool = False
 
     @property
     def source(self) -> str:
@@ -102,7 +104,7 @@ class PageWork:
         """How many rows the page has now, its own and its chunks'; None where nobody can say."""
         if self.chunks is not None:
             return 1 + len(self.chunks)
-        return 0 if self.reason in IN_THE_CONTENT else None
+        return 0 if self.task == "page" and self.reason in IN_THE_CONTENT else None
 
     def fail(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message

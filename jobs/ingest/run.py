@@ -8,13 +8,15 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import ray
 
-from cluster.core import Scalar
+from cluster.core import Document, Scalar
 from cluster.errors import InvalidInput, Overloaded, QuireError
+from cluster.ids import mark
 from cluster.runtime import (
     cluster_cpus,
     cluster_gpus,
@@ -49,12 +51,14 @@ from jobs.rendering.ocr import tesseract_available
 from models.options import EmbedderOptions
 from models.registry import registry
 
-EMBED_PAGES = 16  # pages in one call of an embedding worker
+EMBED_PAGES = 16  # pages in one call of an embedding worker on a GPU
+EMBED_PAGES_CPU = 4  # where larger batches gain nothing, and may take minutes
 WRITE_PAGES = 16  # what an end of the driver may find embedded and not written
 FOR_EVER = -1  # restarts: the watch bounds what a page, or a start, may cost
 MAX_RUNS_IN_VAIN = 3
-PATIENCE_S = 120.0  # with a Milvus that is away
+PATIENCE_S = 120.0  # with a Milvus that is away; a worker that waits says so to the watch
 GPU_RETRY_S = 30.0
+SETTLE_S = 5.0
 MAX_CHECKERS = 4
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
 Stop = Literal["cancel", "pause"]
@@ -68,7 +72,7 @@ class IngestRequest:
     `reindex`: do unchanged documents again. `is_job`: of the service, on files that only a deletion
     removes; a document that was deleted meanwhile is skipped. `is_listed`: `paths` are sources, and
     may be gone. `replaces`: ids of documents that
-    are forgotten once the new ones are in.
+    are forgotten once the new ones are in. `ingest_id`: the same for an ingest that goes on.
     """
 
     paths: tuple[str, ...]
@@ -80,6 +84,7 @@ class IngestRequest:
     is_job: bool = False
     is_listed: bool = False
     replaces: tuple[str, ...] = ()
+    ingest_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 class Stopped(QuireError):
@@ -123,9 +128,9 @@ def run_ingest(
         run = _Run(context, store, ledger, shown, ask_stop)
         try:
             run.run()
-        except Stopped as stopped:
-            if stopped.stop == "cancel":
-                ledger.cancel("it was stopped before all of it was in: index it again")
+        except BaseException as error:
+            with suppress(QuireError):  # what ended the ingest is what its caller must know
+                _leave(context, finisher, ledger, error)
             raise
         finally:
             ledger.close("interrupted", "ingest it again: pages that are done are kept")
@@ -134,6 +139,42 @@ def run_ingest(
             writer.close()
             end_actor(context.watch)
     return report
+
+
+def _leave(
+    context: IngestContext, finisher: DocumentFinisher, ledger: Ledger, error: BaseException
+) -> None:
+    """Clear away what an ingest that ends early leaves of documents that are gone.
+
+    Documents of a job that ends for good are not being indexed any more.
+    """
+    paused = isinstance(error, Stopped) and error.stop == "pause"
+    if context.is_job and not paused:
+        why = "it was stopped before all of it was in: index it again"
+        finisher.stop(context.ingest_id, context.tenant, why)
+    finisher.sweep(_left_open(context, ledger))
+    if finisher.tenant_mark(context.tenant) != context.tenant_mark:
+        finisher.sweep_tenant(context.tenant)
+
+
+def _left_open(context: IngestContext, ledger: Ledger) -> list[Document]:
+    """Return the documents that were checked and have not ended."""
+    left = set(ledger.open_sources)
+    marks = (mark("ingest", context.ingest_id),)
+    return [
+        Document(doc_id, "", source, tenant=context.tenant, marks=marks)
+        for doc_id, source in ask(context.watch.sources.remote()).items()
+        if source in left
+    ]
+
+
+def stop_ingest(settings: Settings, tenant: str, ingest_id: str) -> None:
+    """Settle the documents of an ingest that was paused and will not go on."""
+    settings = settings.with_absolute_paths()
+    with open_store(settings) as store:
+        if store.stored() is not None:
+            finisher = DocumentFinisher(settings, store, ())
+            finisher.stop(ingest_id, tenant, "it was stopped before all of it was in")
 
 
 def _sources(request: IngestRequest) -> list[str]:
@@ -167,7 +208,7 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
     )
     return IngestContext(
         settings=settings,
-        ingest_id=uuid.uuid4().hex,
+        ingest_id=request.ingest_id,
         address=store.address,
         fingerprint=fingerprint,
         options=options,
@@ -215,7 +256,7 @@ def _embed_workers(settings: Settings) -> int:
     """Embedding workers: as many as asked for, and never more than the GPUs can hold."""
     if not cluster_gpus():
         return settings.workers or 1
-    most = int(free_gpus() / settings.gpus_per_worker)
+    most = max(1, int(free_gpus() / settings.gpus_per_worker + 1e-6))
     return min(settings.workers or most, most)
 
 
@@ -263,6 +304,7 @@ class _Run:
                     raise
                 log.warning("%s: going on with what is left", error)
                 self._ledger.begin_again()
+                time.sleep(SETTLE_S)  # what dead workers held is not free at once
 
     def _run_pipeline(self, sources: list[str]) -> None:
         for batch in batches(lambda: _pipeline(sources, self._context), self._look):
@@ -315,7 +357,7 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
         EmbedPages,
         context,
         workers=embedders,
-        batch_size=EMBED_PAGES,
+        batch_size=EMBED_PAGES if on_gpu else EMBED_PAGES_CPU,
         num_cpus=embed_cpus,
         num_gpus=settings.gpus_per_worker if on_gpu else None,
         restarts=FOR_EVER,

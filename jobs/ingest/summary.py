@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rich.console import Console
@@ -54,7 +54,7 @@ def print_report(report: IngestReport) -> None:
 def print_preview(preview: Preview, *, as_json: bool) -> None:
     """Print what an ingest would do."""
     if as_json:
-        print(json.dumps(asdict(preview)))
+        print(json.dumps({**vars(preview), "documents": dict(preview.documents)}))
         return
     table = Table(title="What would be done", show_header=False)
     for what, count in preview.documents.most_common():

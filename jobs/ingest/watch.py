@@ -53,6 +53,7 @@ class Watch:
     _tries: dict[str, int] = field(default_factory=dict)  # by what was begun and not ended
     _sources: dict[str, str] = field(default_factory=dict)  # by document
     _chunks: dict[str, int] = field(default_factory=dict)  # by document
+    _page_chunks: dict[str, int] = field(default_factory=dict)  # by page: a page may be done again
 
     def begin(
         self, actor: str, name: str, handle: Any, keys: Sequence[str], factor: float = 1
@@ -62,6 +63,11 @@ class Watch:
         self._works[actor] = _Work(name, handle, tuple(keys), time.monotonic(), limit_s)
         for key in keys:
             self._tries[key] = self._tries.get(key, 0) + 1
+
+    def touch(self, actor: str) -> None:
+        """Enter that a worker gets on with what it has begun: its clock starts again."""
+        if actor in self._works:
+            self._works[actor].began = time.monotonic()
 
     def tries(self, keys: Sequence[str]) -> list[int]:
         """Return how often each was begun and never ended."""
@@ -88,11 +94,17 @@ class Watch:
         """Return the source that a document is ingested from: the first that asked."""
         return self._sources.setdefault(document, source)
 
-    def add_chunks(self, counts: Sequence[tuple[str, int]]) -> list[int]:
-        """Count chunks of documents; returns how many each of them has with these."""
+    def sources(self) -> dict[str, str]:
+        """Return the source of every document that was claimed, by document."""
+        return dict(self._sources)
+
+    def add_chunks(self, counts: Sequence[tuple[str, str, int]]) -> list[int]:
+        """Count chunks by (document, page): how many each document has with them."""
         totals = []
-        for document, chunks in counts:
-            self._chunks[document] = self._chunks.get(document, 0) + chunks
+        for document, page, chunks in counts:
+            more = chunks - self._page_chunks.get(page, 0)
+            self._page_chunks[page] = chunks
+            self._chunks[document] = self._chunks.get(document, 0) + more
             totals.append(self._chunks[document])
         return totals
 
@@ -134,6 +146,10 @@ class Watched:
         finally:
             self._watch.end.remote(self._actor)
 
+    def get_on(self) -> None:
+        """Say that a long piece of work gets on."""
+        self._watch.touch.remote(self._actor)
+
     def tries(self, keys: Sequence[str]) -> list[int]:
         """Return how often each was begun and took its worker along, or blocked it."""
         tries: list[int] = ray.get(self._watch.tries.remote(list(keys)))
@@ -144,7 +160,7 @@ class Watched:
         claimed: str = ray.get(self._watch.claim.remote(document, source))
         return claimed
 
-    def add_chunks(self, counts: Sequence[tuple[str, int]]) -> list[int]:
-        """Count chunks of documents; returns how many each of them has with these."""
+    def add_chunks(self, counts: Sequence[tuple[str, str, int]]) -> list[int]:
+        """Count chunks by (document, page): how many each document has with them."""
         totals: list[int] = ray.get(self._watch.add_chunks.remote(list(counts)))
         return totals

@@ -7,17 +7,13 @@ import numpy as np
 
 from cluster.core import Document, Row
 from cluster.ids import document_key
-from cluster.store.deletion import Owner, owners
+from cluster.store.deletion import owners
 from cluster.store.milvus import MilvusStore
 from jobs.forget import Forgetter
 from jobs.ingest.context import IngestContext
 from jobs.ingest.rows import Batch, PageWork, from_texts, to_texts
-from jobs.ingest.watch import Watched
-
-WHOSE: dict[Owner, tuple[str, str]] = {
-    "gone": ("deleted", "it was deleted while it was ingested"),
-    "another": ("taken_over", "another ingest has taken it over"),
-}
+from jobs.ingest.watch import MAX_TRIES, Watched
+from jobs.ingest.whose import WHOSE
 
 
 class WritePages:
@@ -29,17 +25,23 @@ class WritePages:
     """
 
     def __init__(self, context: IngestContext) -> None:
-        self.store = MilvusStore(context.address)
+        self.watched = Watched(context.watch, "writing")
+        self.store = MilvusStore(context.address, self.watched.get_on)
         self.forgetter = Forgetter(context.settings, self.store)
         self.fingerprint = context.fingerprint
-        self.watched = Watched(context.watch, "writing")
 
     def __call__(self, batch: Batch) -> Batch:
         started = time.perf_counter()
         ingest_rows = from_texts(batch["row"])
         pages = [row for row in ingest_rows if isinstance(row, PageWork)]
-        with self.watched.working(list(dict.fromkeys(page.source for page in pages))):
-            self._write(ingest_rows, batch["vectors"])
+        keys = [f"writing of {page.name}" for page in pages]
+        if max(self.watched.tries(keys), default=0) >= MAX_TRIES:
+            for page in pages:
+                page.chunks = None
+                page.fail("worker_ended", "writing it ended or blocked its worker each time")
+        else:
+            with self.watched.working(keys):
+                self._write(ingest_rows, batch["vectors"])
         seconds = (time.perf_counter() - started) / max(1, len(ingest_rows))
         for page in pages:
             page.seconds["write"] = seconds if page.chunks is not None else 0.0

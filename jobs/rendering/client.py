@@ -27,6 +27,7 @@ from jobs.rendering.frames import Header, read_frame, write_frame
 START_TIMEOUT_S = 120.0  # imports, on a machine that may be busy
 CALLS_PER_PROCESS = 2000  # then a fresh one, so that leaks and fragments never add up to the limit
 STDERR_TAIL_BYTES = 400
+OTHERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MAX_KILLS = 10  # from outside, of one page: they are not the page's doing
 LARGE_SHARE = 0.5  # of the memory it may have: who is killed with more is killed for that
 
@@ -286,7 +287,7 @@ class Renderer:
             return _too_slow(timeout_s)
         is_killed = status == -signal.SIGKILL
         is_large = end.peak_bytes > LARGE_SHARE * self.limits.memory_bytes
-        if is_killed and not is_large:
+        if (is_killed and not is_large) or -status in OTHERS_SIGNALS:
             return _KilledFromOutside()
         if is_killed or "bad_alloc" in words or "MemoryError" in words:
             return UnreadableDocument(

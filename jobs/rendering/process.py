@@ -115,6 +115,9 @@ def answer(request: Header, document: OpenDocument) -> Reply:
     except MemoryError:
         return _out_of_memory(), []
     except Exception as error:  # noqa: BLE001 - any document may raise anything in its parsers
+        if isinstance(error, OSError) and error.errno:  # of the disk or the network, not of PIL
+            reason = f"the file cannot be read ({error.strerror}): check path and permissions"
+            return _failure("unreadable", reason), []
         if "alloc" in str(error):  # MuPDF: "malloc (100 bytes) failed"
             return _out_of_memory(), []
         message = f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from cluster.metrics import count_out_of_memory, service_metrics
 from cluster.settings import Settings
 from cluster.sources import without_folders
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, Stop, Stopped, run_ingest
+from jobs.ingest.run import IngestRequest, Stop, Stopped, run_ingest, stop_ingest
 from jobs.journal import Job, JobRequest, Journal
 from jobs.progress import Counts
 from models.registry import registry
@@ -112,13 +112,21 @@ class IndexerDeployment:
         self._start()
         return self._jobs.get(job_id) or await asyncio.to_thread(self._journal.find_job, job_id)
 
-    async def list_jobs(self, tenant: str | None, limit: int, offset: int) -> tuple[list[Job], int]:
-        """Return jobs of a tenant (None: of all), the newest first, and how many there are."""
+    async def list_jobs(
+        self, tenant: str | None, collections: Sequence[str] | None, limit: int, offset: int
+    ) -> tuple[list[Job], int]:
+        """Return jobs of a tenant and of collections (None: of all), the newest first, and a count.
+
+        Jobs of the service's own collection are always among them.
+        """
         self._start()
         jobs = self._jobs
         if not self._has_jobs:  # another replica's: their files tell
             jobs = await asyncio.to_thread(lambda: self._journal.jobs(self._journal.ids()))
         own = [job for job in jobs.values() if tenant in (None, job.request.tenant)]
+        if collections is not None:
+            seen = {"", self._settings.collection, *collections}
+            own = [job for job in own if job.request.collection in seen]
         own.sort(key=lambda job: (-job.created, job.job_id))
         return own[offset : offset + limit], len(own)
 
@@ -198,10 +206,26 @@ class IndexerDeployment:
         waiting = [job.job_id for job in self._jobs.values() if not job.is_over]
         for job_id in waiting:
             if job_id != self._running and self._journal.is_cancelled(job_id):
+                await self._settle_documents(self._jobs[job_id])
                 await self._settle(job_id, status="cancelled", error=CANCELLED)
+
+    async def _settle_documents(self, job: Job) -> None:
+        """Settle what a job that will not go on was still at, if it ever began."""
+        if not job.attempts:
+            return
+        settings, tenant = self._settings_of(job.request), job.request.tenant
+        try:
+            await asyncio.to_thread(stop_ingest, settings, tenant, job.job_id)
+        except QuireError as error:
+            log.warning("job %s: its documents cannot be settled: %s", job.job_id, error)
+
+    def _settings_of(self, asked: JobRequest) -> Settings:
+        own = self._settings
+        return own.model_copy(update={"collection": asked.collection or own.collection})
 
     async def _run_one(self, job: Job) -> None:
         if job.attempts >= MAX_ATTEMPTS:
+            await self._settle_documents(job)
             await self._settle(job.job_id, status="failed", error=ENDS_INDEXER)
             return
         self._served[job.request.tenant] = time.monotonic()
@@ -223,11 +247,16 @@ class IndexerDeployment:
         def ask_stop() -> Stop | None:
             if self._journal.is_cancelled(job.job_id):
                 return "cancel"
-            return "pause" if self._others_wait and time.monotonic() > slice_ends else None
+            is_late = self._others_wait and time.monotonic() > slice_ends
+            # What is indexed again begins anew each time: it would never end.
+            return "pause" if is_late and job.request.kind != "reindex" else None
 
-        running = asyncio.create_task(asyncio.to_thread(self._run, job.request, view, ask_stop))
+        running = asyncio.create_task(asyncio.to_thread(self._run, job, view, ask_stop))
         while not (await asyncio.wait({running}, timeout=LOOK_S))[0]:
-            await self._look_at_files()
+            try:
+                await self._look_at_files()
+            except OSError as error:
+                log.warning("the journal of jobs cannot be read: %s", error)
             self._others_wait = next_job(self._jobs.values(), self._served, job) is not None
         try:
             report = await running
@@ -250,9 +279,8 @@ class IndexerDeployment:
         documents = await asyncio.to_thread(_documents, report)
         return {"status": "succeeded", "documents": documents, "progress": view.counts}
 
-    def _run(
-        self, asked: JobRequest, view: "_JobView", ask_stop: Callable[[], Stop | None]
-    ) -> IngestReport:
+    def _run(self, job: Job, view: "_JobView", ask_stop: Callable[[], Stop | None]) -> IngestReport:
+        asked = job.request
         request = IngestRequest(
             paths=asked.paths,
             tenant=asked.tenant,
@@ -261,10 +289,9 @@ class IndexerDeployment:
             reindex=asked.kind == "reindex",
             is_job=True,
             replaces=(asked.replaces,) if asked.replaces else (),
+            ingest_id=job.job_id,
         )
-        own = self._settings
-        settings = own.model_copy(update={"collection": asked.collection or own.collection})
-        report = run_ingest(settings, request, view, ask_stop)
+        report = run_ingest(self._settings_of(asked), request, view, ask_stop)
         if report.new_pages:
             service_metrics().pages_indexed.inc(report.new_pages)
         for _ in report.halved_batch_tokens:
@@ -292,7 +319,7 @@ class IndexerDeployment:
             job = self._jobs.get(job_id)
             if job is None or job.is_over:
                 return  # late progress
-            if changes.get("progress", {}).get("pages_done"):  # it did not end us in vain
+            if _gets_on(job, changes):
                 changes = {"attempts": 1} | changes
             changed = job.changed(**changes)
             await asyncio.to_thread(self._journal.save, changed)
@@ -310,6 +337,16 @@ class IndexerDeployment:
             await self._update(job_id, progress=counts)
         except OSError as error:  # the next progress, or the end, will be written
             log.warning("job %s: its progress cannot be written: %s", job_id, error)
+
+
+def _gets_on(job: Job, changes: Mapping[str, Any]) -> bool:
+    """True where a job has indexed pages: should it end the indexer, it was not in vain.
+
+    What is indexed again begins at its first page each time, so that says nothing.
+    """
+    progress = changes.get("progress", {})
+    indexed = progress.get("pages_done", 0) - progress.get("failures", 0)
+    return job.request.kind != "reindex" and indexed > 0
 
 
 class _JobView:

@@ -11,13 +11,13 @@ from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 
 from cluster.core import DocumentStatus, Filter, Scalar
-from cluster.errors import InvalidInput, NotFound, UnreadableDocument
+from cluster.errors import InvalidInput, NotFound, StoreUnavailable, UnreadableDocument
 from cluster.ids import sha256_of
 from cluster.sources import local_copy
 from cluster.store.filter_language import parse_filter
 from cluster.store.schema import check_document_fields
 from jobs.journal import JobRequest
-from jobs.uploads import doc_id_of_upload
+from jobs.uploads import doc_id_of_upload, safe_name
 from serve.router import Router
 from serve.web.bodies import (
     FILTER_HELP,
@@ -72,12 +72,15 @@ async def upload(request: Request, service: Chosen, caller: Ingester) -> JobAcce
         replaces = _text(form.get("replaces"))
         if replaces:
             await _check_replaces(service, tenant, replaces, len(files))
+        names = [safe_name(file.filename or "") for file in files]
+        namesakes = await _namesakes(service, tenant, names)  # before anything is kept
         paths = [
             await service.keep_upload(tenant, file.filename or "", file.file) for file in files
         ]
         size = sum(file.size or 0 for file in files)
     sources = tuple(dict.fromkeys(paths))
-    others = await _others_of_that_name(service, tenant, sources, replaces)
+    uploaded = {doc_id_of_upload(source) for source in sources} | {replaces}
+    others = [each for each in namesakes if each.doc_id not in uploaded]
     job_request = JobRequest(
         "ingest", tenant, sources, tags, metadata, replaces, service.settings.collection, size
     )
@@ -185,8 +188,6 @@ async def reindex(
         "reindex",
         stored.tenant,
         (stored.source,),
-        stored.tags,
-        stored.metadata,
         collection=service.settings.collection,
     )
     job = await service.submit(job_request)
@@ -200,18 +201,16 @@ async def _check_replaces(service: Router, tenant: str, doc_id: str, files: int)
     await service.document(tenant, doc_id)
 
 
-async def _others_of_that_name(
-    service: Router, tenant: str, sources: Sequence[str], replaces: str
-) -> list[NamesakeBody]:
-    """List documents with the name of an uploaded file and other bytes, which stay."""
-    uploaded = {doc_id_of_upload(source) for source in sources} | {replaces}
-    names = [file_name(source) for source in sources]
-    others = await service.namesakes(tenant, names)
-    return [
-        NamesakeBody(name=file_name(each.source), doc_id=each.doc_id)
-        for each in others
-        if each.doc_id not in uploaded
-    ]
+async def _namesakes(service: Router, tenant: str, names: Sequence[str]) -> list[NamesakeBody]:
+    """List documents that have the name of a file; none while the store is away.
+
+    Raises NotFound where there is no such collection.
+    """
+    try:
+        documents = await service.namesakes(tenant, names)
+    except StoreUnavailable:  # an upload waits for it
+        return []
+    return [NamesakeBody(name=file_name(each.source), doc_id=each.doc_id) for each in documents]
 
 
 def _text(value: Any) -> str:

@@ -30,20 +30,20 @@ async def jobs(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> JobList:
     """Jobs, the newest first."""
-    listed, total = await service.jobs(caller.tenant_for(tenant), limit, offset)
+    listed, total = await service.jobs(caller.tenant_for(tenant), caller.collections, limit, offset)
     return JobList(jobs=[body_of(each) for each in listed], total=total)
 
 
 @routes.delete("/{job_id}", status_code=202)
 async def cancel(job_id: JobId, service: Serving, caller: Ingester) -> JobBody:
     """Stop a job that waits or runs; what it has indexed stays. One that is over stays as it is."""
-    return body_of(await service.cancel(caller.tenant, job_id))
+    return body_of(await service.cancel(caller.tenant, caller.collections, job_id))
 
 
 @routes.get("/{job_id}")
 async def job(job_id: JobId, service: Serving, caller: Searcher) -> JobBody:
     """A job as it stands."""
-    return body_of(await service.job(caller.tenant, job_id))
+    return body_of(await service.job(caller.tenant, caller.collections, job_id))
 
 
 @routes.get("/{job_id}/events", response_class=StreamingResponse, responses=EVENT_STREAM)
@@ -55,7 +55,9 @@ async def events(
     last_event_id: Annotated[int, Header(ge=-1, le=2**53)] = -1,
 ) -> StreamingResponse:
     """Every change of a job until it is over; goes on behind `Last-Event-ID`."""
-    await service.job(caller.tenant, job_id)  # not found is an answer, not an event
+    await service.job(
+        caller.tenant, caller.collections, job_id
+    )  # not found is an answer, not an event
     return StreamingResponse(
         _events(request, service, caller, job_id, last_event_id),
         media_type="text/event-stream",
@@ -68,7 +70,9 @@ async def _events(
 ) -> AsyncIterator[str]:
     while not await request.is_disconnected():
         try:
-            job = await service.next_version(caller.tenant, job_id, seen, WAIT_S)
+            job = await service.next_version(
+                caller.tenant, caller.collections, job_id, seen, WAIT_S
+            )
         except QuireError:
             return  # the client asks again, with the last id that it has
         if job.version > seen or job.is_over:

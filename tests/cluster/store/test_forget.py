@@ -141,7 +141,7 @@ def test_facts_change_and_vectors_stay(store: MilvusStore) -> None:
     add(store, *rows, a_row(a_document(4), text="other"))
     before = search(store, "word1", "hybrid")
     changed = replace(document, tags=("new",), metadata={"year": 2026}, title="Another")
-    assert rewrite_document(store, changed) == 4
+    assert rewrite_document(store, document, changed) == "ours"
     assert store.document("", document.doc_id) == changed
     after = search(store, "word1", "hybrid", wanted=Filter(tags=("new",)))
     assert {hit.page_id for hit in after} == {f"{document.doc_id}:1", f"{document.doc_id}:2"}

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import pymupdf
 import pytest
 
-from tests.support.documents import a_document, save
+from tests.support.documents import a_document, laughs, save
 from tests.support.ray_process import RayProcess
 
 VERSIONS = """
@@ -18,7 +19,7 @@ from jobs.ingest.run import IngestRequest, run_ingest
 settings = load_settings(
     store=str(Path("quire-data").resolve()), ocr="off", max_pixels=32_768, render_workers=1
 )
-HASTY = {"document_timeout_s": 0.001}  # of the pages of a shard the first is done, if any
+HASTY = {"document_timeout_s": 0.001}
 
 def ingest(reindex=False, **changes):
     used = settings.model_copy(update=changes)
@@ -34,23 +35,26 @@ ingest()
 ingest(reindex=True, **HASTY)      # the machine is busy
 ingest()                           # and is not any more
 shutil.copy("b.pdf", "a.pdf")
-ingest(**HASTY)                    # half of a new version
-ingest(**HASTY, replace_share=0.0) # which is enough, if that is what is wanted
+ingest(page_timeout_s=2)                     # most of a new version
+ingest(page_timeout_s=2, replace_share=0.5)  # which is enough, if that is what is wanted
 """
 
 
 @pytest.mark.long
 def test_a_busy_machine_removes_nothing(tmp_path: Path, ray_process: RayProcess) -> None:
     for name in ("a", "b"):
-        save(a_document(*(f"Page {n} of {name}" for n in range(4))), tmp_path / f"{name}.pdf")
+        save(a_document(*(f"Page {n} of {name}" for n in range(3))), tmp_path / f"{name}.pdf")
+    with pymupdf.open(tmp_path / "b.pdf") as new:
+        new.insert_pdf(pymupdf.open(laughs(tmp_path / "endless.pdf")))
+        new.saveIncr()
     lines = ray_process.script(VERSIONS, tmp_path).splitlines()
-    first, busy, calm, half, enough = map(json.loads, lines)
-    every = [1, 2, 3, 4]
+    first, busy, calm, most, enough = map(json.loads, lines)
+    every = [1, 2, 3]
     assert first == ["indexed", [], 0, [["indexed", "", every]]]
-    assert busy[0] == "indexed" and busy[1] and busy[3][0][2] == every
+    assert busy[:2] == ["indexed", every] and busy[3][0][2] == every
     assert "timeout" in busy[3][0][1]
     assert calm == first
-    state, failed, replaced, (new, old) = half
-    assert (state, replaced) == ("indexed", 0) and failed
-    assert old == ["indexed", "", every] and new[2] == [n for n in every if n not in failed]
+    state, failed, replaced, (new_one, old_one) = most
+    assert (state, failed, replaced) == ("indexed", [4], 0)
+    assert old_one == ["indexed", "", every] and new_one[2] == every
     assert enough[2] == 1 and len(enough[3]) == 1

@@ -237,9 +237,9 @@ def test_a_job_is_stopped_while_it_waits_and_while_it_runs(
             ended_job = await ended(indexer, job_id)
             assert (ended_job.status, ended_job.error) == ("cancelled", CANCELLED)
         assert await indexer.cancel(an_id()) is None
-        listed, total = await indexer.list_jobs("other", 10, 0)
+        listed, total = await indexer.list_jobs("other", None, 10, 0)
         assert ([job.job_id for job in listed], total) == ([waiting], 1)
-        listed, total = await indexer.list_jobs(None, 1, 1)
+        listed, total = await indexer.list_jobs(None, (), 1, 1)
         assert ([job.job_id for job in listed], total) == ([running], 2)
 
     asyncio.run(work())
