@@ -152,7 +152,7 @@ class DocumentFolders:
     def remove_all(self) -> None:
         """Remove every file of this collection, but not those of Quire 0.1."""
         if self.fs.exists(self._root):
-            self.fs.rm(self._root, recursive=True)
+            self._remove_tree(self._root)
 
     def remove(self, folder: str) -> list[str]:
         """Remove a folder; returns the names of the files that were in it."""

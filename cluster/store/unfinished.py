@@ -25,7 +25,7 @@ class Unfinished:
     def to_do(self, name: str) -> str:
         """Say how the collection `name` becomes whole."""
         if self.filling == "restore":
-            return f"run `quire restore {self.source}` again"
+            return f"run `quire restore {self.source}` again, as before"
         return f"run `quire collections {self.filling} {self.source} {name}` again"
 
 

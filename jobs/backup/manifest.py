@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.core import Fingerprint
 from cluster.errors import FormatMismatch, InvalidInput
+from cluster.settings import COLLECTION_PATTERN
 
 FORMAT = 1
-NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"  # of a collection, as in Settings
 
 
 class Part(BaseModel):
@@ -36,7 +36,7 @@ class CollectionBackup(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=COLLECTION_PATTERN)]
     format: int
     fingerprint: Fingerprint
     documents: int

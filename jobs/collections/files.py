@@ -31,16 +31,20 @@ class CollectionFiles:
 
 
 def check_no_jobs(settings: Settings, collection: str) -> None:
-    """Raise InvalidInput while jobs of the service wait for uploads of a collection, or run."""
+    """Raise InvalidInput while jobs of the service index a collection, or wait for its uploads."""
     place = CollectionFiles(settings, collection).uploads.place
     journal = Journal(settings.data_dir / "jobs")
     waiting = [
         job
         for job in journal.jobs(journal.ids()).values()
-        if not job.is_over and any(place.has(path) for path in job.request.paths)
+        if not job.is_over
+        and (
+            (job.request.collection or settings.collection) == collection
+            or any(map(place.has, job.request.paths))
+        )
     ]
     if waiting:
         raise InvalidInput(
-            f"{len(waiting)} jobs of the service index uploads of {collection!r}: let them end, or "
+            f"{len(waiting)} jobs of the service are about {collection!r}: let them end, or "
             "cancel them"
         )

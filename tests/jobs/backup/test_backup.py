@@ -346,4 +346,4 @@ def test_a_backup_at_s3_of_files_at_s3(
     fs.rm_file(f"{root}/collections/cloud/uploads-00001.tar")
     with pytest.raises(InvalidInput, match="lacks"):
         restore_backup(restored, url, name="again")
-    drop_collection(settings, "cloud")
+    drop_collection(settings, "cloud", force=True)  # a job of the store waits

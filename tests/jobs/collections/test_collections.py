@@ -200,6 +200,11 @@ def test_what_is_in_use_is_dropped_by_force_only(settings: Settings, milvus: Mil
     with pytest.raises(InvalidInput, match="1 jobs"):
         rename_collection(settings, "first", "second")
     journal.save(job.changed(status="cancelled"))
+    reindex = JobRequest("reindex", "", ("/library/0.pdf",), collection="first")
+    job = journal.new(an_id(), reindex)
+    with pytest.raises(InvalidInput, match="1 jobs"):
+        drop_collection(settings, "first")
+    journal.save(job.changed(status="succeeded"))
     first.put_document(replace(upload, status="indexing"))
     assert "--force" in quire(settings, "collections", "drop", "first", "--yes", expect=2)
     quire(settings, "collections", "drop", "first", "--yes", "--force")
