@@ -21,7 +21,8 @@ from cluster.settings import Settings, load_settings
 from cluster.store.milvus import MilvusStore, open_store
 from jobs.forget import Forgetter
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 from jobs.progress import JsonLines
 
 PAGES = 150

@@ -22,7 +22,8 @@ def demo(
     settings = load_settings(store=store, top_k=3)
     from jobs.demo.searches import DemoSearch, prepare
     from jobs.hits import print_hits
-    from jobs.ingest.run import IngestRequest, run_ingest
+    from jobs.ingest.request import IngestRequest
+    from jobs.ingest.run import run_ingest
     from jobs.ingest.summary import print_report
     from models.retrieval.local import open_retriever
 

@@ -29,7 +29,7 @@ from cluster.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from jobs.ingest.report import IngestReport
-    from jobs.ingest.run import IngestRequest
+    from jobs.ingest.request import IngestRequest
 
 app = command_group()
 
@@ -82,7 +82,8 @@ def ingest(
 ) -> None:
     """Index PDFs and images: render, read, embed and store every page."""
     settings = load_settings(**settings_among(locals()))
-    from jobs.ingest.run import IngestRequest, run_ingest
+    from jobs.ingest.request import IngestRequest
+    from jobs.ingest.run import run_ingest
 
     request = IngestRequest(
         paths=tuple(paths),

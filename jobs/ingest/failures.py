@@ -8,7 +8,8 @@ from cluster.core import Document, Filter
 from cluster.settings import Settings
 from cluster.store.milvus import open_existing_store
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 
 
 def list_failures(settings: Settings, tenant: str | None) -> list[Document]:

@@ -10,7 +10,8 @@ from cluster.runtime import ray_session
 from cluster.settings import Settings
 from cluster.sources import list_sources, stamp_of
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 from jobs.ray_data import WorkersLost
 
 Stamps = dict[str, str]  # by source

@@ -14,7 +14,7 @@ from cluster.settings import Settings
 from cluster.sources import list_sources, local_copy
 from cluster.store.milvus import MilvusStore, open_existing_store
 from jobs.ingest.readings import wanted_readings
-from jobs.ingest.run import IngestRequest
+from jobs.ingest.request import IngestRequest
 from jobs.ingest.todo import TaskFinder
 from jobs.rendering.client import Renderer, RenderLimits
 from jobs.report_file import read_entries

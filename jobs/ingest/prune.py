@@ -11,7 +11,7 @@ from cluster.settings import Settings
 from cluster.sources import absolute_source, list_sources
 from cluster.store.milvus import MilvusStore
 from jobs.forget import Forgetter, RemovedDocument
-from jobs.ingest.run import IngestRequest
+from jobs.ingest.request import IngestRequest
 
 
 def find_vanished(store: MilvusStore, request: IngestRequest) -> list[Document]:

@@ -6,17 +6,13 @@ An interrupted ingest goes on where it stopped: pages that are in the store are 
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import ray
 
-from cluster.core import Document, Scalar
 from cluster.errors import InvalidInput, Overloaded, QuireError
-from cluster.ids import mark
 from cluster.runtime import (
     cluster_cpus,
     cluster_gpus,
@@ -37,10 +33,12 @@ from jobs.ingest.check import CheckDocuments
 from jobs.ingest.context import IngestContext
 from jobs.ingest.embed import EmbedPages
 from jobs.ingest.finish import DocumentFinisher
+from jobs.ingest.leave import leave_early
 from jobs.ingest.ledger import Ledger
 from jobs.ingest.readings import columns_of, wanted_readings
 from jobs.ingest.render import RenderPages
 from jobs.ingest.report import IngestReport, ReportWriter
+from jobs.ingest.request import IngestRequest, Stop, Stopped
 from jobs.ingest.rows import from_texts
 from jobs.ingest.watch import start_watch
 from jobs.ingest.write import WritePages
@@ -61,38 +59,7 @@ GPU_RETRY_S = 30.0
 SETTLE_S = 5.0
 MAX_CHECKERS = 4
 CHECK_DOCUMENTS = 4  # documents in one unit of checking
-Stop = Literal["cancel", "pause"]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class IngestRequest:
-    """What to ingest, and what its rows shall carry.
-
-    `reindex`: do unchanged documents again. `is_job`: of the service, on files that only a deletion
-    removes; a document that was deleted meanwhile is skipped. `is_listed`: `paths` are sources, and
-    may be gone. `replaces`: ids of documents that
-    are forgotten once the new ones are in. `ingest_id`: the same for an ingest that goes on.
-    """
-
-    paths: tuple[str, ...]
-    pattern: str = ""
-    tenant: str = ""
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Scalar] = field(default_factory=dict)
-    reindex: bool = False
-    is_job: bool = False
-    is_listed: bool = False
-    replaces: tuple[str, ...] = ()
-    ingest_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-
-class Stopped(QuireError):
-    """The ingest was told to stop: for good ("cancel"), or to go on later ("pause")."""
-
-    def __init__(self, stop: Stop) -> None:
-        super().__init__("the ingest was stopped: run it again, and it goes on from there")
-        self.stop = stop
 
 
 def run_ingest(
@@ -130,7 +97,8 @@ def run_ingest(
             run.run()
         except BaseException as error:
             with suppress(QuireError):  # what ended the ingest is what its caller must know
-                _leave(context, finisher, ledger, error)
+                store.patient(0)
+                leave_early(context, finisher, ledger, error)
             raise
         finally:
             ledger.close("interrupted", "ingest it again: pages that are done are kept")
@@ -139,42 +107,6 @@ def run_ingest(
             writer.close()
             end_actor(context.watch)
     return report
-
-
-def _leave(
-    context: IngestContext, finisher: DocumentFinisher, ledger: Ledger, error: BaseException
-) -> None:
-    """Clear away what an ingest that ends early leaves of documents that are gone.
-
-    Documents of a job that ends for good are not being indexed any more.
-    """
-    paused = isinstance(error, Stopped) and error.stop == "pause"
-    if context.is_job and not paused:
-        why = "it was stopped before all of it was in: index it again"
-        finisher.stop(context.ingest_id, context.tenant, why)
-    finisher.sweep(_left_open(context, ledger))
-    if finisher.tenant_mark(context.tenant) != context.tenant_mark:
-        finisher.sweep_tenant(context.tenant)
-
-
-def _left_open(context: IngestContext, ledger: Ledger) -> list[Document]:
-    """Return the documents that were checked and have not ended."""
-    left = set(ledger.open_sources)
-    marks = (mark("ingest", context.ingest_id),)
-    return [
-        Document(doc_id, "", source, tenant=context.tenant, marks=marks)
-        for doc_id, source in ask(context.watch.sources.remote()).items()
-        if source in left
-    ]
-
-
-def stop_ingest(settings: Settings, tenant: str, ingest_id: str) -> None:
-    """Settle the documents of an ingest that was paused and will not go on."""
-    settings = settings.with_absolute_paths()
-    with open_store(settings) as store:
-        if store.stored() is not None:
-            finisher = DocumentFinisher(settings, store, ())
-            finisher.stop(ingest_id, tenant, "it was stopped before all of it was in")
 
 
 def _sources(request: IngestRequest) -> list[str]:

@@ -19,8 +19,10 @@ from cluster.errors import Overloaded, QuireError
 from cluster.metrics import count_out_of_memory, service_metrics
 from cluster.settings import Settings
 from cluster.sources import without_folders
+from jobs.ingest.leave import stop_ingest
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest, Stop, Stopped, run_ingest, stop_ingest
+from jobs.ingest.request import IngestRequest, Stop, Stopped
+from jobs.ingest.run import run_ingest
 from jobs.journal import Job, JobRequest, Journal
 from jobs.progress import Counts
 from models.registry import registry

@@ -25,7 +25,8 @@ from cluster.errors import QuireError
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
 from jobs.ingest.embed import EmbedPages, PageBytes
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 from tests.support.documents import a_document, save
 from tests.support.paths import ROOT
 

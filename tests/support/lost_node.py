@@ -16,7 +16,8 @@ from ray.cluster_utils import Cluster
 from cluster.settings import Settings, load_settings
 from cluster.store.lite import MilvusLiteServer
 from cluster.store.milvus import open_store
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 from tests.support.faults import FAST, PAGES
 
 HEALTH = {

@@ -16,7 +16,8 @@ from cluster.core import Filter
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
 from jobs.forget import Forgetter
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 from jobs.uploads import Uploads
 
 settings = load_settings(
@@ -78,7 +79,8 @@ import json, os, shutil
 from pathlib import Path
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 
 settings = load_settings(store=str(Path("quire-data").resolve()), ocr="off", render_workers=1)
 

@@ -21,7 +21,7 @@ import json, shutil
 from pathlib import Path
 from cluster.settings import load_settings
 from jobs.ingest.follow import follow_folders
-from jobs.ingest.run import IngestRequest
+from jobs.ingest.request import IngestRequest
 
 settings = load_settings(
     store=str(Path("quire-data").resolve()), max_pixels=32_768, ocr="off", render_workers=1

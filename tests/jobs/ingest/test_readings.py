@@ -23,7 +23,8 @@ from PIL import Image
 import jobs.ingest.readings as readings
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from pathlib import Path
 from cluster.store.milvus import open_store
 from cluster.settings import load_settings
 from jobs.forget import Forgetter
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 
 STORE = str(Path("quire-data").resolve())  # Ray's workers are in another folder
 

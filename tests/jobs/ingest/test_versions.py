@@ -14,7 +14,8 @@ import json, shutil
 from pathlib import Path
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
-from jobs.ingest.run import IngestRequest, run_ingest
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
 
 settings = load_settings(
     store=str(Path("quire-data").resolve()), ocr="off", max_pixels=32_768, render_workers=1

@@ -8,7 +8,7 @@ import pytest
 import serve.deployments.indexer
 from cluster.settings import Settings, load_settings
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest
+from jobs.ingest.request import IngestRequest
 from tests.support.jobs import a_report
 
 

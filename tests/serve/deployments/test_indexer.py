@@ -18,7 +18,7 @@ from cluster.errors import NotFound, Overloaded
 from cluster.settings import Settings
 from cluster.sources import without_folders
 from jobs.ingest.report import DocumentReport, IngestReport
-from jobs.ingest.run import IngestRequest, Stopped
+from jobs.ingest.request import IngestRequest, Stopped
 from jobs.journal import Job, Journal
 from serve.deployments.indexer import CANCELLED, MAX_ATTEMPTS, IndexerDeployment, next_job
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until

@@ -18,7 +18,7 @@ import serve.deployments.indexer
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
 from jobs.ingest.report import IngestReport
-from jobs.ingest.run import IngestRequest
+from jobs.ingest.request import IngestRequest
 from jobs.journal import Job, Journal
 from serve.deployments.indexer import IndexerDeployment
 from tests.support.jobs import ASKED, a_job, a_report, an_id, ended, in_journal, until
