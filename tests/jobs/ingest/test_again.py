@@ -68,7 +68,8 @@ def test_files_that_move_change_or_never_end(tmp_path: Path, ray_process: RayPro
             "ingest", "pdfs/../pdfs/new [1].pdf", "pdfs/old.pdf", folder=tmp_path
         )
     )
-    assert second["new [1].pdf"]["state"] == second["old.pdf"]["state"] == "indexed"
+    assert second["new [1].pdf"]["state"] == "indexed"
+    assert second["old.pdf"]["state"] == "updated" and second["old.pdf"]["new_pages"] == 0
     store = str(tmp_path / "quire-data")
     with open_retriever(load_settings(store=store, mode="text")) as retriever:
         for word, name in (("bridges", "old.pdf"), ("tunnels", "new [1].pdf")):
