@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from cluster.pages.files import IMAGE, WORDS, PageFiles
 from cluster.settings import load_settings
 from cluster.sources import open_url
@@ -11,6 +13,7 @@ from tests.support.ray_process import RayProcess
 from tests.support.s3 import S3Server
 
 
+@pytest.mark.long
 def test_documents_and_page_files_at_s3(
     ray_process: RayProcess, s3: S3Server, tmp_path: Path
 ) -> None:
