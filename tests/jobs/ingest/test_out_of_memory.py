@@ -31,6 +31,7 @@ from cluster.store.milvus import MilvusStore, open_store
 from unittest.mock import patch
 from cluster.settings import load_settings
 from jobs.ingest.embed import EmbedPages
+from jobs.ingest.request import IngestRequest
 
 class Tight(EmbedPages):
     "Its GPU refuses what is over half the budget."
@@ -61,10 +62,9 @@ class Short(Tight):
 
 def ingest(kind):
     try:
-        with patch.multiple(jobs.ingest.run, EmbedPages=kind, WRITE_PAGES=1):
-            request = jobs.ingest.run.IngestRequest(("report.pdf",))
-            report = jobs.ingest.run.run_ingest(settings, request)
-        said = json.loads(report.to_json())
+        with patch.multiple(jobs.ingest.run, EmbedPages=kind, WRITE_PAGES=1, EMBED_PAGES_CPU=16):
+            report = jobs.ingest.run.run_ingest(settings, IngestRequest(("report.pdf",)))
+        said = report.summary()
     except OutOfMemory as error:
         said = {"error": str(error)}
     (held,) = store.documents()
