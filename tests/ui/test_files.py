@@ -10,7 +10,8 @@ def test_files_are_small_static_and_free_of_markup_out_of_data() -> None:
     for path in filter(Path.is_file, UI.rglob("*")):
         text = path.read_text(encoding="utf-8")
         assert path.suffix in (".html", ".css", ".js", ".svg"), path.name
-        assert len(text.splitlines()) <= 250, path.name
+        is_table = path.name.startswith("strings.")
+        assert len(text.splitlines()) <= (300 if is_table else 250), path.name
         outside = re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text)
         assert set(outside) <= {"http://www.w3.org"}, path.name
         if path.suffix == ".js":

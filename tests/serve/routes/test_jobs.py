@@ -38,5 +38,7 @@ def test_a_new_version_by_the_same_name(client: httpx.Client) -> None:
     third = upload(client, "The valve closes at 13 bar.", replaces=old).json()
     assert finished(client, third["job_id"])[-1]["status"] == "succeeded"
     assert problem(client.get(f"/v1/documents/{old}"))[0] == 404
-    assert "13 bar" in search(client, text="valve closes", top_k=1)["hits"][0]["snippet"]
+    new = search(client, text="valve closes", top_k=1)["hits"][0]
+    assert "13 bar" in new["snippet"]
     assert problem(upload(client, "x", replaces=old))[0] == 404
+    assert client.delete(f"/v1/documents/{new['doc_id']}").status_code == 200  # others use it, too
