@@ -203,6 +203,11 @@ class Filter:
     max_cer: float | None = None
     condition: Condition | None = None  # what the language of filters says; must hold as well
 
+    @classmethod
+    def of(cls, document: Document) -> "Filter":
+        """Return the filter that only this document and its pages pass."""
+        return cls(tenant=document.tenant, doc_ids=(document.doc_id,))
+
 
 @dataclass(frozen=True)
 class Query:

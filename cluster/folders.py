@@ -12,6 +12,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from cluster.core import Document
 from cluster.errors import FilesUnavailable
 from cluster.ids import document_key, tenant_digest
 from cluster.sources import absolute_source, open_url
@@ -37,14 +38,14 @@ class DocumentFolders:
 
     def path(self, tenant: str, doc_id: str) -> str:
         """Return the folder of a document. Raises InvalidInput where the id is none."""
-        return f"{self._root}/{_scoped(tenant, doc_id)}"
+        return f"{self._root}/{folder_key(tenant, doc_id)}"
 
     def at(self, key: str) -> str:
         """Return the folder of a document by `{tenant digest}/{doc_id}`."""
         return f"{self._root}/{key}"
 
     def former(self, tenant: str, doc_id: str) -> str:
-        return f"{self._former_root}/{_scoped(tenant, doc_id)}"
+        return f"{self._former_root}/{folder_key(tenant, doc_id)}"
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, of those that are whole."""
@@ -132,7 +133,7 @@ class DocumentFolders:
 
         What is there already under the same name is overwritten. Raises FilesUnavailable.
         """
-        files = self.files(_scoped(tenant, doc_id))
+        files = self.files(folder_key(tenant, doc_id))
         paths = {name: path for name, (path, _) in files.items()}
         copies = {name: f"{to.path(tenant, doc_id)}/{name}" for name in paths}
         try:
@@ -176,7 +177,38 @@ class DocumentFolders:
             self.fs.rm(folder, recursive=True)
 
 
-def _scoped(tenant: str, doc_id: str) -> str:
+class DocumentFiles:
+    """What page files and uploads have in common: a folder for each document of a collection."""
+
+    def __init__(self, url: str, collection: str) -> None:
+        self._folders = DocumentFolders(url, collection)
+
+    def has_former(self, document: Document) -> bool:
+        """True where Quire 0.1 kept files of a document, for all collections together."""
+        return bool(self._folders.names(self._folders.former(document.tenant, document.doc_id)))
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Remove every file of a tenant in this collection, also of what waits to be indexed."""
+        self._folders.remove_tenant(tenant)
+
+    def copy_document(self, tenant: str, doc_id: str, to: "DocumentFiles") -> int:
+        """Copy a document's files to another collection; returns how many.
+
+        Raises FilesUnavailable.
+        """
+        return self._folders.copy_document(tenant, doc_id, to._folders)
+
+    def count(self) -> int:
+        """Count the files of this collection, without those of Quire 0.1."""
+        return self._folders.count()
+
+    def remove_all(self) -> None:
+        """Remove every file of this collection, but not those of Quire 0.1."""
+        self._folders.remove_all()
+
+
+def folder_key(tenant: str, doc_id: str) -> str:
+    """Return the path of a document's folder below its collection: `{tenant digest}/{doc_id}`."""
     return document_key(tenant, doc_id).replace(":", "/")
 
 

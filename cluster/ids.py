@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from cluster.core import DOC_ID_CHARS, Scalar
+from cluster.core import DOC_ID_CHARS, Document, Scalar
 from cluster.errors import InvalidInput
 
 LABEL_CHARS = 24
@@ -35,6 +35,11 @@ def tenant_digest(tenant: str) -> str:
     return filter_label("tenant", tenant)[:SCOPE_CHARS]
 
 
+def key_of(document: Document) -> str:
+    """Return the identity of a document. Raises InvalidInput."""
+    return document_key(document.tenant, document.doc_id)
+
+
 def page_row_id(tenant: str, doc_id: str, page: int, chunk: int = 0) -> str:
     """Return the identity of a page's row, or of a chunk's. Raises InvalidInput."""
     return f"{document_key(tenant, doc_id)}:{int(page)}:{int(chunk)}"
@@ -51,6 +56,12 @@ def mark(kind: MarkKind, value: str) -> str:
 def find_mark(marks: Iterable[str], kind: MarkKind) -> str:
     """Return the mark of a kind; "" where there is none."""
     return next((each for each in marks if each.startswith(_MARKS[kind])), "")
+
+
+def replace_mark(marks: Iterable[str], kind: MarkKind, new: str) -> tuple[str, ...]:
+    """Return marks with another one of a kind; with "" without any."""
+    others = [each for each in marks if not each.startswith(_MARKS[kind])]
+    return (*others, new) if new else tuple(others)
 
 
 def is_mark(label: str) -> bool:

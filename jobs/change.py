@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.core import Document, Filter, Scalar
 from cluster.errors import InvalidInput, NotFound
-from cluster.ids import find_mark, mark
+from cluster.ids import mark, replace_mark
 from cluster.settings import Settings
 from cluster.sources import absolute_source
 from cluster.store.facts import rewrite_document
@@ -35,9 +35,8 @@ def change_document(
     check_document_fields(tenant, changed.tags, changed.metadata)
     if changed == document:
         return document
-    own = mark("ingest", uuid.uuid4().hex)
-    others = [each for each in document.marks if each != find_mark(document.marks, "ingest")]
-    owner = rewrite_document(store, document, replace(changed, marks=(own, *others)))
+    own = replace_mark(document.marks, "ingest", mark("ingest", uuid.uuid4().hex))
+    owner = rewrite_document(store, document, replace(changed, marks=own))
     if owner == "gone":
         raise NotFound(f"document {doc_id} was removed meanwhile")
     if owner == "another":

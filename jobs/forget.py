@@ -44,7 +44,7 @@ class Forgetter:
         rows = self._store.forget_pages(document)
         images = self._files.forget(document)
         self._uploads.forget(document)
-        images += self._forget_former(document)
+        images += forget_former_files(self._store, self._files, self._uploads, document)
         end_deletion(self._store, document)
         return RemovedDocument(
             doc_id=document.doc_id,
@@ -58,10 +58,6 @@ class Forgetter:
         """Remove what an ingest wrote of a document that had been deleted meanwhile."""
         self._store.forget_pages(document)
         self._files.forget(document)
-
-    def forget_files_of(self, tenant: str) -> None:
-        """Remove every page file of a tenant."""
-        self._files.forget_tenant(tenant)
 
     def forget_tenant(self, tenant: str) -> list[RemovedDocument]:
         """Remove all of a tenant in the collection: documents, uploads that wait, jobs, reports.
@@ -78,13 +74,19 @@ class Forgetter:
         remove_reports(folder / "reports", tenant, collection)
         return removed
 
-    def _forget_former(self, document: Document) -> int:
-        """Remove the files that Quire 0.1 kept for all collections, once no other needs them."""
-        has_former = self._files.has_former(document) or self._uploads.has_former(document)
-        if not has_former or self._store.is_elsewhere(document):
-            return 0
-        self._uploads.forget_former(document)
-        return self._files.forget_former(document)
+
+def forget_former_files(
+    store: MilvusStore, files: PageFiles, uploads: Uploads, document: Document
+) -> int:
+    """Remove the files that Quire 0.1 kept for all collections, once no other needs them.
+
+    Returns how many page images went.
+    """
+    has_former = files.has_former(document) or uploads.has_former(document)
+    if not has_former or store.is_elsewhere(document):
+        return 0
+    uploads.forget_former(document)
+    return files.forget_former(document)
 
 
 def forget_documents(

@@ -44,6 +44,17 @@ class JobRequest:
     collection: str = ""
     size_bytes: int = 0
 
+    def is_for(
+        self, tenant: str | None, collections: Iterable[str] | None, own_collection: str
+    ) -> bool:
+        """True for a caller of this tenant and of these collections beside the service's own.
+
+        None stands for all. Quire 0.1 noted no collection: it is the service's own.
+        """
+        if tenant not in (None, self.tenant):
+            return False
+        return collections is None or self.collection in ("", own_collection, *collections)
+
 
 @dataclass(frozen=True)
 class Job:

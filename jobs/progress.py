@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 JSON_INTERVAL_S = 2.0
+Step = Callable[[str, int, int], None]  # what is done, how much of it, of how many
 
 
 class Counts(Protocol):
@@ -138,7 +139,7 @@ def progress_view(doing: str = "ingesting") -> ProgressView:
 
 
 @contextmanager
-def show_steps() -> Iterator[Callable[[str, int, int], None]]:
+def show_steps() -> Iterator[Step]:
     """Show on standard error how far steps are; yields what takes (step, done, in all)."""
     with Progress(console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}

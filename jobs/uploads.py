@@ -8,8 +8,8 @@ from typing import IO
 
 from cluster.core import Document
 from cluster.errors import InvalidInput, TooLarge
-from cluster.folders import CHUNK_BYTES, DocumentFolders
-from cluster.ids import doc_id_of, document_key
+from cluster.folders import CHUNK_BYTES, DocumentFiles, folder_key
+from cluster.ids import doc_id_of
 from cluster.settings import Settings
 from cluster.sources import SUFFIXES, absolute_source
 from cluster.text.terms import cut_utf8
@@ -28,7 +28,7 @@ class UploadPlace:
 
     def moved_source(self, tenant: str, doc_id: str, source: str, to: "UploadPlace") -> str:
         """Return a document's source once its upload lies at `to`; any other source stays."""
-        key = document_key(tenant, doc_id).replace(":", "/")
+        key = folder_key(tenant, doc_id)
         for former in (f"{self.root}/{self.collection}/{key}/", f"{self.root}/{key}/"):
             if source.startswith(former):
                 return f"{to.root}/{to.collection}/{key}/{source.removeprefix(former)}"
@@ -39,11 +39,11 @@ class UploadPlace:
         return source.startswith(f"{self.root}/{self.collection}/")
 
 
-class Uploads:
+class Uploads(DocumentFiles):
     """Files by tenant and content; the same bytes are kept once, under their first name."""
 
     def __init__(self, url: str, collection: str, max_bytes: int) -> None:
-        self._folders = DocumentFolders(url, collection)
+        super().__init__(url, collection)
         self._fs = self._folders.fs
         self.place = UploadPlace(self._folders.url, collection)
         self._max_bytes = max_bytes
@@ -72,32 +72,9 @@ class Uploads:
         """Remove the bytes of a document that was uploaded to this collection."""
         self._folders.remove(self._folders.path(document.tenant, document.doc_id))
 
-    def has_former(self, document: Document) -> bool:
-        """True where Quire 0.1 kept the bytes of a document, for all collections together."""
-        return bool(self._folders.names(self._folders.former(document.tenant, document.doc_id)))
-
     def forget_former(self, document: Document) -> None:
         """Remove the bytes that Quire 0.1 kept, for all collections together."""
         self._folders.remove(self._folders.former(document.tenant, document.doc_id))
-
-    def copy_document(self, tenant: str, doc_id: str, to: "Uploads") -> int:
-        """Copy a document's file to another collection; returns how many.
-
-        Raises FilesUnavailable.
-        """
-        return self._folders.copy_document(tenant, doc_id, to._folders)
-
-    def count(self) -> int:
-        """Count the files of this collection."""
-        return self._folders.count()
-
-    def remove_all(self) -> None:
-        """Remove every upload of this collection, also those that wait to be indexed."""
-        self._folders.remove_all()
-
-    def forget_tenant(self, tenant: str) -> None:
-        """Remove every upload of a tenant, also those that wait to be indexed."""
-        self._folders.remove_tenant(tenant)
 
     def _kept(self, folder: str) -> str:
         """Return the file of a folder; "" where there is none."""

@@ -367,11 +367,9 @@ class Router:
     def _own(
         self, job: Job | None, tenant: str | None, collections: Collections, job_id: str
     ) -> Job:
-        if job is not None and tenant in (None, job.request.tenant):
-            seen = ("", self.settings.collection, *(collections or ()))
-            if collections is None or job.request.collection in seen:
-                return job
-        raise NotFound(f"there is no job {job_id}")
+        if job is None or not job.request.is_for(tenant, collections, self.settings.collection):
+            raise NotFound(f"there is no job {job_id}")
+        return job
 
 
 def _left(deadline: float) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cluster.core import Document, Hit
 from cluster.errors import NotFound
-from cluster.folders import DocumentFolders
+from cluster.folders import DocumentFiles
 from cluster.settings import Settings
 
 IMAGE = "jpg"
@@ -33,11 +33,8 @@ class PageKey(NamedTuple):
         return cls(hit.tenant, hit.doc_id, hit.page)
 
 
-class PageFiles:
+class PageFiles(DocumentFiles):
     """The page files of one collection, at `url`; a tenant's lie under a folder of its own."""
-
-    def __init__(self, url: str, collection: str) -> None:
-        self._folders = DocumentFolders(url, collection)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "PageFiles":
@@ -82,32 +79,9 @@ class PageFiles:
         """Remove every file of a document in this collection; returns how many images went."""
         return self._remove(self._folders.path(document.tenant, document.doc_id))
 
-    def has_former(self, document: Document) -> bool:
-        """True where Quire 0.1 kept files of a document, for all collections together."""
-        return bool(self._folders.names(self._folders.former(document.tenant, document.doc_id)))
-
     def forget_former(self, document: Document) -> int:
         """Remove the files that Quire 0.1 kept; returns how many images went."""
         return self._remove(self._folders.former(document.tenant, document.doc_id))
-
-    def forget_tenant(self, tenant: str) -> None:
-        """Remove every file of a tenant in this collection."""
-        self._folders.remove_tenant(tenant)
-
-    def copy_document(self, tenant: str, doc_id: str, to: "PageFiles") -> int:
-        """Copy a document's files to another collection; returns how many.
-
-        Raises FilesUnavailable.
-        """
-        return self._folders.copy_document(tenant, doc_id, to._folders)
-
-    def count(self) -> int:
-        """Count the files of this collection."""
-        return self._folders.count()
-
-    def remove_all(self) -> None:
-        """Remove every file of this collection."""
-        self._folders.remove_all()
 
     def _folders_of(self, tenant: str, doc_id: str) -> tuple[str, str]:
         return self._folders.path(tenant, doc_id), self._folders.former(tenant, doc_id)

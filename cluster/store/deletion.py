@@ -7,14 +7,13 @@ ingest finds it also for documents that it has not written yet. Reads are strong
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Literal
 
-from cluster.core import Document
-from cluster.ids import document_key, filter_label, find_mark, tenant_digest
+from cluster.core import Document, DocumentStatus
+from cluster.ids import filter_label, find_mark, key_of, tenant_digest
 from cluster.store import schema
-from cluster.store.client import Entity
 from cluster.store.milvus import MilvusStore, rows_of
 
 Owner = Literal["ours", "another", "gone"]  # of a document, as one ingest sees it
@@ -22,17 +21,20 @@ Owner = Literal["ours", "another", "gone"]  # of a document, as one ingest sees 
 
 def owners(store: MilvusStore, documents: Iterable[Document]) -> dict[str, Owner]:
     """Tell for each document, by its key, whether the ingest that it comes from may write it."""
-    marks = {
-        document_key(each.tenant, each.doc_id): find_mark(each.marks, "ingest")
-        for each in documents
-    }
-    if not marks:
+    by_key = {key_of(document): document for document in documents}
+    if not by_key:
         return {}
-    quoted = ", ".join(f'"{key}"' for key in marks)
+    quoted = ", ".join(f'"{key}"' for key in by_key)
     fields = ("doc_key", "status", "labels")
     rows = store.client.query(store.required().documents, f"doc_key in [{quoted}]", fields)
-    stored = {row["doc_key"]: row for row in rows if row["status"] != "deleting"}
-    return {key: _owner(stored.get(key), own) for key, own in marks.items()}
+    stored = {row["doc_key"]: (row["status"], row["labels"]) for row in rows}
+    nothing: tuple[DocumentStatus, list[str]] = ("deleting", [])
+    return {key: _owner(document, *stored.get(key, nothing)) for key, document in by_key.items()}
+
+
+def owner_of(document: Document, stored: Document | None) -> Owner:
+    """Tell the same of one document, from what is stored of it; None where nothing is."""
+    return _owner(document, stored.status, stored.marks) if stored else "gone"
 
 
 def begin_deletion(store: MilvusStore, document: Document) -> None:
@@ -69,7 +71,7 @@ def _mark_key(tenant: str) -> str:
     return f"{tenant_digest(tenant)}:{schema.TENANT_MARK_ID}"
 
 
-def _owner(row: Entity | None, ingest: str) -> Owner:
-    if row is None:
+def _owner(document: Document, status: DocumentStatus, labels: Collection[str]) -> Owner:
+    if status == "deleting":
         return "gone"
-    return "ours" if ingest in row["labels"] else "another"
+    return "ours" if find_mark(document.marks, "ingest") in labels else "another"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cluster.core import Document, Filter
-from cluster.ids import document_key
+from cluster.ids import key_of
 from cluster.store import schema
 from cluster.store.deletion import Owner, end_deletion, owners
 from cluster.store.milvus import MilvusStore, rows_of
@@ -40,8 +40,7 @@ def rewrite_document(
     if (owner := _owner(store, after)) != "ours":
         return owner
     store.put_document(after)
-    own = Filter(tenant=after.tenant, doc_ids=(after.doc_id,))
-    if rows and not store.count_pages(own):  # deleted between the look and the write
+    if rows and not store.count_pages(Filter.of(after)):  # deleted between the look and the write
         end_deletion(store, after)
         return "gone"
     return "ours"
@@ -49,7 +48,7 @@ def rewrite_document(
 
 def _owner(store: MilvusStore, document: Document) -> Owner:
     """Return whose a document is; rows of one that is gone go, too."""
-    owner = owners(store, [document])[document_key(document.tenant, document.doc_id)]
+    owner = owners(store, [document])[key_of(document)]
     if owner == "gone":
         store.forget_pages(document)
     return owner

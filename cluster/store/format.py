@@ -66,6 +66,12 @@ def create_collection(client: Client, name: str, fingerprint: Fingerprint) -> No
     client.create(pages_name(name), *pages)
 
 
+def remove_collection(client: Client, name: str) -> None:
+    """Remove all there is of a Quire collection: its pages first, without which it is not there."""
+    for part in sorted(names_in_milvus(client, name), reverse=True):
+        client.drop(part)
+
+
 def describe_format(fingerprint: Fingerprint) -> str:
     """Return the description of a collection of today's format."""
     return json.dumps({"format": FORMAT, "fingerprint": json.loads(fingerprint.to_json())})

@@ -22,7 +22,7 @@ from cluster.errors import (
     NotFound,
     StoreUnavailable,
 )
-from cluster.ids import document_key, filter_label, page_row_id
+from cluster.ids import document_key, filter_label, key_of, page_row_id
 from cluster.settings import Settings
 from cluster.store import schema
 from cluster.store.client import (
@@ -416,7 +416,7 @@ class MilvusStore:
 
 def rows_of(document: Document) -> str:
     """Return the expression for a document and its rows."""
-    return f'doc_key in ["{document_key(document.tenant, document.doc_id)}"]'
+    return f'doc_key in ["{key_of(document)}"]'
 
 
 def _scores(ranking: dict[str, RankedRow]) -> dict[str, float]:

@@ -11,9 +11,9 @@ from cluster.errors import InvalidInput
 from cluster.ids import (
     LABEL_CHARS,
     checked_doc_id,
-    document_key,
     filter_label,
     is_mark,
+    key_of,
     page_row_id,
 )
 from cluster.sources import source_name
@@ -248,7 +248,7 @@ def _bytes(text: str) -> int:
 
 def _shared_entity(document: Document, extra_labels: list[str]) -> dict[str, Any]:
     return {
-        "doc_key": document_key(document.tenant, document.doc_id),
+        "doc_key": key_of(document),
         "doc_id": document.doc_id,
         "title": cut_utf8(document.title, TITLE_BYTES),
         "source": cut_utf8(document.source, PATH_BYTES),

@@ -10,11 +10,10 @@ from cluster.store import format
 from cluster.store.parquet import check_rows, documents_dimension
 from jobs.backup.folder import READ_BYTES, BackupFolder, HashedFile, read_tar
 from jobs.backup.manifest import CollectionBackup, Manifest, Part
+from jobs.progress import Step
 
 FILE_NAME = re.compile(r"[0-9a-f]{12}/[0-9a-f]{32}/(?!\.{1,2}$)[^/\x00-\x1f\\]{1,255}")
 JOB_NAME = re.compile(r"[0-9a-f]{32}\.json")
-
-Step = Callable[[str, int, int], None]
 
 
 def check_backup(

@@ -20,6 +20,8 @@ UNFINISHED = "unfinished.json"  # from before the first file until after the man
 PARTS = ("collections", "jobs-00001.tar", "keys.json")  # what a backup that was begun may hold
 MAX_PART_BYTES = 512 * 2**20
 READ_BYTES = 2**20
+BATCH_FILES = 32  # go side by side from and to an object store
+MAX_BATCHED_BYTES = 16 * 2**20  # a larger file goes by itself, piece by piece
 
 
 class HashedFile(io.RawIOBase):

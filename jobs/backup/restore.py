@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -19,21 +18,20 @@ from cluster.store.format import (
     find_collection,
     names_in_milvus,
     pages_name,
+    remove_collection,
 )
 from cluster.store.milvus import open_store
 from cluster.store.parquet import read_rows
 from cluster.store.unfinished import Unfinished, mark_unfinished, read_mark, remove_mark
 from jobs.backup.check import check_backup
-from jobs.backup.folder import BackupFolder, read_tar
+from jobs.backup.folder import BATCH_FILES, MAX_BATCHED_BYTES, BackupFolder, read_tar
 from jobs.backup.manifest import CollectionBackup, Manifest, Part
 from jobs.collections.copy import moved_rows
 from jobs.collections.files import CollectionFiles
+from jobs.progress import Step
 from jobs.uploads import UploadPlace
 
-Step = Callable[[str, int, int], None]  # what is done, how much of it, of how many
 Keys = Literal["restored", "kept", "none"]
-BATCH_FILES = 32  # are written side by side to an object store
-MAX_BATCHED_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -148,8 +146,7 @@ class _Restore:
 
     def run(self) -> RestoredCollection:
         backup, client, name = self._backup, self._client, self._name
-        for part in sorted(names_in_milvus(client, name), reverse=True):  # its pages first
-            client.drop(part)
+        remove_collection(client, name)
         remove_mark(client, name)
         mark_unfinished(client, name, Unfinished("restore", self._folder.url))
         create_collection(client, name, backup.fingerprint)

@@ -6,14 +6,13 @@ while nothing writes to it: otherwise the backup is refused, before or after it 
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 
 from cluster.errors import InvalidInput, NotFound
-from cluster.folders import DocumentFolders
-from cluster.ids import document_key
+from cluster.folders import DocumentFolders, folder_key
 from cluster.settings import Settings
 from cluster.store.client import Client
 from cluster.store.copying import check_unchanged, read_state, wait_until_quiet
@@ -21,14 +20,18 @@ from cluster.store.format import StoredCollection, collection_names, find_collec
 from cluster.store.milvus import open_existing_store
 from cluster.store.parquet import rows_schema, to_record_batch
 from cluster.store.unfinished import read_mark
-from jobs.backup.folder import BackupFolder, PartWriter, add_file, open_tar
+from jobs.backup.folder import (
+    BATCH_FILES,
+    MAX_BATCHED_BYTES,
+    BackupFolder,
+    PartWriter,
+    add_file,
+    open_tar,
+)
 from jobs.backup.manifest import CollectionBackup, Manifest, Part
 from jobs.collections.copy import documents_of
 from jobs.collections.files import CollectionFiles
-
-Step = Callable[[str, int, int], None]  # what is done, how much of it, of how many
-BATCH_FILES = 32  # are read side by side from an object store
-MAX_BATCHED_BYTES = 16 * 2**20  # a larger file is read by itself, piece by piece
+from jobs.progress import Step
 
 Files = Iterator[dict[str, tuple[str, int]]]  # of a document, as `{key}/{name}`: (path, bytes)
 
@@ -145,7 +148,7 @@ class _CollectionWriter:
     def _files_of_pages(self) -> Files:
         total = self._client.count(self._stored.documents, "")
         for done, (tenant, doc_id) in enumerate(self._documents(), start=1):
-            key = _key(tenant, doc_id)
+            key = folder_key(tenant, doc_id)
             yield _named(key, self._page_files.files(key))
             self._step(f"page files of {self._stored.name}", done, total)
 
@@ -154,7 +157,7 @@ class _CollectionWriter:
         for key in self._uploads.keys():  # noqa: SIM118 — a method of its own
             yield _named(key, self._uploads.files(key))
         for tenant, doc_id in self._documents():
-            key = _key(tenant, doc_id)
+            key = folder_key(tenant, doc_id)
             if not self._uploads.names(self._uploads.path(tenant, doc_id)):
                 yield _named(key, self._uploads.files(key))
 
@@ -180,10 +183,6 @@ def _find_collections(client: Client, name: str) -> list[StoredCollection]:
             raise NotFound(f"there is no collection {each!r}: `quire collections list` shows them")
         found.append(stored)
     return found
-
-
-def _key(tenant: str, doc_id: str) -> str:
-    return document_key(tenant, doc_id).replace(":", "/")
 
 
 def _named(key: str, files: dict[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:

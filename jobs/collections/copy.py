@@ -5,7 +5,7 @@ use it. Renaming is copying and then dropping the former name, which counts unti
 interrupted begins again when it is run again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,13 +27,14 @@ from cluster.store.format import (
     find_collection,
     names_in_milvus,
     pages_name,
+    remove_collection,
 )
 from cluster.store.milvus import open_existing_store
 from cluster.store.unfinished import Unfinished, mark_unfinished, read_mark, remove_mark
 from jobs.collections.files import CollectionFiles, check_no_jobs
+from jobs.progress import Step
 from jobs.uploads import UploadPlace
 
-Step = Callable[[str, int, int], None]  # what is done, how much of it, of how many
 DOCUMENT_BATCH = 1000
 
 
@@ -134,8 +135,7 @@ class _Copy:
     def _end_rename(self) -> CopiedCollection:
         """Declare the copy whole, and remove what is left of the former name."""
         remove_mark(self._client, self._target)
-        for name in names_in_milvus(self._client, self._source):
-            self._client.drop(name)
+        remove_collection(self._client, self._source)
         self._files.remove_all()
         documents = self._client.count(documents_name(self._target), "")
         rows = self._client.count(pages_name(self._target), "")
@@ -157,8 +157,7 @@ class _Copy:
                 f"{self._target!r} is half a {mark.filling} of {mark.source!r}: "
                 f"{mark.to_do(self._target)}, or `quire collections drop {self._target}`"
             )
-        for name in sorted(names, reverse=True):  # the pages first, without which it is not there
-            self._client.drop(name)
+        remove_collection(self._client, self._target)
         self._copies.remove_all()
         remove_mark(self._client, self._target)
 

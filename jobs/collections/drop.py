@@ -14,6 +14,7 @@ from cluster.store.milvus import MilvusStore, open_existing_store
 from cluster.store.unfinished import read_mark, remove_mark
 from jobs.collections.copy import documents_of
 from jobs.collections.files import CollectionFiles, check_no_jobs
+from jobs.forget import forget_former_files
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def drop_collection(settings: Settings, name: str, *, force: bool = False) -> Dr
     Raises NotFound; InvalidInput while it is being renamed, or, unless `force`, while its documents
     are being indexed.
     """
-    found = look_at_collection(settings, name)
+    dropped = look_at_collection(settings, name)
     if not force:
         check_no_jobs(settings, name)
     with open_existing_store(settings) as store:
@@ -60,7 +61,7 @@ def drop_collection(settings: Settings, name: str, *, force: bool = False) -> Dr
             store.client.drop(documents)
         CollectionFiles(settings, name).remove_all()
         remove_mark(store.client, name)
-    return found
+    return dropped
 
 
 def _count(client: Client, names: set[str], part: str, expression: str) -> int:
@@ -91,7 +92,4 @@ def _remove_former_files(settings: Settings, store: MilvusStore, documents: str)
     files = CollectionFiles(settings, store.name)
     for tenant, doc_id in documents_of(store.client, documents):
         document = Document(doc_id, "", source="", tenant=tenant)
-        has_former = files.pages.has_former(document) or files.uploads.has_former(document)
-        if has_former and not store.is_elsewhere(document):
-            files.pages.forget_former(document)
-            files.uploads.forget_former(document)
+        forget_former_files(store, files.pages, files.uploads, document)

@@ -24,10 +24,9 @@ from cluster.store.milvus import MilvusStore
 from jobs.ingest.context import IngestContext
 from jobs.ingest.finish import with_chunks_of
 from jobs.ingest.readings import READINGS, columns_of
-from jobs.ingest.rows import Batch, Outcome, Shard, to_texts
+from jobs.ingest.rows import WHOSE, Batch, Outcome, Shard, to_texts
 from jobs.ingest.todo import TaskFinder, Tasks, chunk_recipe
 from jobs.ingest.watch import MAX_TRIES, Watched
-from jobs.ingest.whose import WHOSE
 from jobs.rendering.client import Renderer, RenderLimits
 
 DELETED = "it was deleted meanwhile: ingest it as a new one, if that is wanted"
@@ -38,13 +37,13 @@ class CheckDocuments:
 
     def __init__(self, context: IngestContext) -> None:
         self.context = context
-        self.store = MilvusStore(context.address)
+        self.watched = Watched(context.watch, "checking")
+        self.store = MilvusStore(context.address, self.watched.get_on)
         self.files = PageFiles.from_settings(context.settings)
         self.finder = TaskFinder(
             context.settings, context.readings, self.store, self.files, reindex=context.reindex
         )
         self.renderer = Renderer(RenderLimits.from_settings(context.settings))
-        self.watched = Watched(context.watch, "checking")
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for source in batch["source"]:

@@ -1,7 +1,7 @@
 """`quire ingest`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -104,8 +104,8 @@ def ingest(
     try:
         if watch:
             _follow(settings, request, every, json_)
-        else:
-            report = run_ingest(settings, request)
+            return
+        report = run_ingest(settings, request)
     except KeyboardInterrupt:
         print(
             "stopped: what was done is kept, and the same command goes on from there",
@@ -150,12 +150,11 @@ def failures(
     print_rows(rows, json_, empty="nothing failed", columns=("status", "source", "error"))
 
 
-def _follow(settings: Settings, request: "IngestRequest", every_s: float, json_: bool) -> NoReturn:
+def _follow(settings: Settings, request: "IngestRequest", every_s: float, json_: bool) -> None:
     from jobs.ingest.follow import follow_folders
 
     for report in follow_folders(settings, request, every_s):
         _print(report, json_)
-    raise AssertionError("following ends with an interruption only")
 
 
 def _print(report: "IngestReport", as_json: bool) -> None:

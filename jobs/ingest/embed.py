@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cluster.errors import InvalidInput, NotFound, QuireError
-from cluster.ids import document_key
+from cluster.ids import key_of
 from cluster.text.chunks import chunk_text
 from jobs.ingest.context import IngestContext
 from jobs.ingest.readings import PageInput, Reading, ReadingModels
@@ -115,7 +115,7 @@ class EmbedPages:
         for page in pages:
             chunks = chunk_text(page.text, chars=chars, overlap=overlap)
             page.chunks = chunks[: settings.max_page_chunks]
-        counts = [(_key(page), page.name, len(page.chunks or ())) for page in pages]
+        counts = [(key_of(page.document), page.name, len(page.chunks or ())) for page in pages]
         for page, total in zip(pages, self.watched.add_chunks(counts), strict=True):
             if total > settings.max_document_chunks:
                 page.chunks = None
@@ -168,7 +168,3 @@ def _split(pages: Sequence[PageWork], vectors: np.ndarray) -> dict[str, bytes]:
         parts[page.name] = vectors[taken : taken + count].tobytes()
         taken += count
     return parts
-
-
-def _key(page: PageWork) -> str:
-    return document_key(page.document.tenant, page.document.doc_id)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.core import Document, DocumentStatus, Filter
-from cluster.ids import document_key, find_mark, mark
+from cluster.ids import find_mark, key_of, mark, replace_mark
 from cluster.settings import Settings
-from cluster.store.deletion import Owner, end_deletion, owners, tenant_mark
+from cluster.store.deletion import Owner, end_deletion, owner_of, owners
 from cluster.store.milvus import MilvusStore
 from jobs.forget import Forgetter
 
@@ -38,7 +38,7 @@ class DocumentFinisher:
         themselves; with too few of them in the index the older version stays.
         """
         stored = self._store.document(document.tenant, document.doc_id)
-        owner = _owner(document, stored)
+        owner = owner_of(document, stored)
         if owner == "another":
             return Finish(document, owner)
         present = 0
@@ -66,16 +66,8 @@ class DocumentFinisher:
             part = documents[start : start + SWEEP]
             whose = owners(self._store, part)
             for document in part:
-                if whose[document_key(document.tenant, document.doc_id)] == "gone":
+                if whose[key_of(document)] == "gone":
                     self._forgetter.forget_unwritten(document)
-
-    def tenant_mark(self, tenant: str) -> str:
-        """Return what changes when a tenant is forgotten."""
-        return tenant_mark(self._store, tenant)
-
-    def sweep_tenant(self, tenant: str) -> None:
-        """Remove page files that were written of a tenant after it was forgotten."""
-        self._forgetter.forget_files_of(tenant)
 
     def _drop(self, document: Document) -> None:
         end_deletion(self._store, document)
@@ -116,8 +108,7 @@ class DocumentFinisher:
         return list(by_id.values())
 
     def _count(self, document: Document) -> int:
-        wanted = Filter(tenant=document.tenant, doc_ids=(document.doc_id,))
-        return self._store.count_pages(wanted)
+        return self._store.count_pages(Filter.of(document))
 
 
 def _with_error(document: Document, message: str) -> Document:
@@ -126,13 +117,5 @@ def _with_error(document: Document, message: str) -> Document:
 
 def with_chunks_of(stored: Document, document: Document) -> Document:
     """Return a document with the chunks' recipe that is stored: not all of them are new."""
-    recipe = find_mark(document.marks, "chunks")
-    kept = [each for each in document.marks if each != recipe]
-    return replace(document, marks=tuple(filter(None, [*kept, find_mark(stored.marks, "chunks")])))
-
-
-def _owner(document: Document, stored: Document | None) -> Owner:
-    if stored is None or stored.status == "deleting":
-        return "gone"
-    same = find_mark(stored.marks, "ingest") == find_mark(document.marks, "ingest")
-    return "ours" if same else "another"
+    recipe = find_mark(stored.marks, "chunks")
+    return replace(document, marks=replace_mark(document.marks, "chunks", recipe))

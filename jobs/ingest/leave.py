@@ -2,8 +2,10 @@
 
 from cluster.core import Document
 from cluster.ids import mark
+from cluster.pages.files import PageFiles
 from cluster.settings import Settings
-from cluster.store.milvus import open_store
+from cluster.store.deletion import tenant_mark
+from cluster.store.milvus import MilvusStore, open_store
 from jobs.ingest.context import IngestContext
 from jobs.ingest.finish import DocumentFinisher
 from jobs.ingest.ledger import Ledger
@@ -12,7 +14,11 @@ from jobs.ray_data import ask
 
 
 def leave_early(
-    context: IngestContext, finisher: DocumentFinisher, ledger: Ledger, error: BaseException
+    context: IngestContext,
+    store: MilvusStore,
+    finisher: DocumentFinisher,
+    ledger: Ledger,
+    error: BaseException,
 ) -> None:
     """Clear away what an ingest that ends early leaves of documents that are gone.
 
@@ -23,8 +29,8 @@ def leave_early(
         why = "it was stopped before all of it was in: index it again"
         finisher.stop(context.ingest_id, context.tenant, why)
     finisher.sweep(_left_open(context, ledger))
-    if finisher.tenant_mark(context.tenant) != context.tenant_mark:
-        finisher.sweep_tenant(context.tenant)
+    if tenant_mark(store, context.tenant) != context.tenant_mark:
+        PageFiles.from_settings(context.settings).forget_tenant(context.tenant)
 
 
 def _left_open(context: IngestContext, ledger: Ledger) -> list[Document]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from cluster.core import Document
 from jobs.ingest.finish import DocumentFinisher
 from jobs.ingest.report import DocumentReport, IngestReport, ReportWriter, State
-from jobs.ingest.rows import IN_THE_CONTENT, IngestRow, Outcome, PageWork, Shard
-from jobs.ingest.whose import WHOSE
+from jobs.ingest.rows import IN_THE_CONTENT, WHOSE, IngestRow, Outcome, PageWork, Shard
 
 
 @dataclass

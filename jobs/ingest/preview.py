@@ -1,6 +1,6 @@
 """What an ingest would do, without doing it: documents, pages, and how long that may take."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,9 +48,7 @@ def preview_ingest(settings: Settings, request: IngestRequest) -> Preview:
         for source in sources:
             try:
                 with local_copy(source, settings.max_document_bytes) as path:
-                    info = pages.check(
-                        path
-                    )  # first: it refuses pipes, devices and what is too large
+                    info = pages.check(path)  # first: it refuses what is no file, or too large
                     doc_id = doc_id_of(sha256_of(path))
                     stored = store.document(request.tenant, doc_id) if store else None
                     if doc_id in seen:
@@ -75,8 +73,7 @@ def preview_ingest(settings: Settings, request: IngestRequest) -> Preview:
 @contextmanager
 def _store_if_any(settings: Settings) -> Iterator[MilvusStore | None]:
     try:
-        opened = open_existing_store(settings)
-        with opened as store:
+        with open_existing_store(settings) as store:
             yield store if store.stored() else None
     except NotFound:
         yield None
@@ -97,8 +94,8 @@ def _price(preview: Preview, settings: Settings) -> None:
 def _last_rate(settings: Settings) -> float:
     """Return the pages a second of the last ingest of this collection that embedded any."""
     for path in sorted((settings.data_dir / "reports").glob("ingest-*.jsonl"), reverse=True):
-        entries = list(read_entries(path))
-        summary = entries[-1].get("summary", {}) if entries else {}
+        (last,) = deque(read_entries(path), maxlen=1) or ({},)
+        summary = last.get("summary", {})
         if summary.get("new_pages") and summary["collection"] == settings.collection:
             return float(summary["pages_per_s"])
     return 0.0

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from cluster.core import Document, Readings
 from cluster.pages.files import PageKey
+from cluster.store.deletion import Owner
 from jobs.ingest.report import Stage
 
 Batch = dict[str, Any]  # columns by name: lists or arrays, one entry a row
@@ -19,6 +20,11 @@ Batch = dict[str, Any]  # columns by name: lists or arrays, one entry a row
 Task = Literal["page", "picture", "chunks"]
 # Reasons that lie in the content: the same bytes will fail again, wherever and whenever.
 IN_THE_CONTENT = frozenset({"corrupt", "crashed", "too_many_pixels", "too_narrow", "too_much_text"})
+# Why a document's pages end when it is not this ingest's any more: reason and message.
+WHOSE: dict[Owner, tuple[str, str]] = {
+    "gone": ("deleted", "it was deleted while it was ingested"),
+    "another": ("taken_over", "another ingest has taken it over"),
+}
 
 
 @dataclass(frozen=True)

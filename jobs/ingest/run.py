@@ -98,7 +98,7 @@ def run_ingest(
         except BaseException as error:
             with suppress(QuireError):  # what ended the ingest is what its caller must know
                 store.patient(0)
-                leave_early(context, finisher, ledger, error)
+                leave_early(context, store, finisher, ledger, error)
             raise
         finally:
             ledger.close("interrupted", "ingest it again: pages that are done are kept")

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from cluster.core import Document, Row
-from cluster.ids import document_key
+from cluster.ids import key_of
 from cluster.store.deletion import owners
 from cluster.store.milvus import MilvusStore
 from jobs.forget import Forgetter
 from jobs.ingest.context import IngestContext
-from jobs.ingest.rows import Batch, PageWork, from_texts, to_texts
+from jobs.ingest.rows import WHOSE, Batch, PageWork, from_texts, to_texts
 from jobs.ingest.watch import MAX_TRIES, Watched
-from jobs.ingest.whose import WHOSE
 
 
 class WritePages:
@@ -68,12 +67,12 @@ class WritePages:
 
     def _drop_lost(self, pages: Sequence[PageWork]) -> None:
         """Fail pages of documents that are gone or taken over; of the former nothing stays."""
-        documents = {_key(page.document): page.document for page in pages}
+        documents = {key_of(page.document): page.document for page in pages}
         for key, owner in owners(self.store, documents.values()).items():
             if owner == "ours":
                 continue
             for page in pages:
-                if _key(page.document) == key:
+                if key_of(page.document) == key:
                     page.fail(*WHOSE[owner])
                     page.chunks = None
             if owner == "gone":
@@ -109,7 +108,3 @@ class WritePages:
 
 
 _LOST = {reason for reason, _ in WHOSE.values()}
-
-
-def _key(document: Document) -> str:
-    return document_key(document.tenant, document.doc_id)

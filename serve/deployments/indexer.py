@@ -74,9 +74,8 @@ def next_job(
         size_class = int(math.log10(max(1, job.request.size_bytes / SMALL_BYTES)))
         return served.get(job.request.tenant, 0.0), size_class, job.created, job.job_id
 
-    waiting = [job for job in jobs if not job.is_over and job != running]
+    waiting = [job for job in jobs if not job.is_over]
     if running is not None:
-        waiting = [job for job in waiting if job.job_id != running.job_id]
         waiting = [job for job in waiting if order(job) < order(running)]
     return min(waiting, key=order, default=None)
 
@@ -125,10 +124,8 @@ class IndexerDeployment:
         jobs = self._jobs
         if not self._has_jobs:  # another replica's: their files tell
             jobs = await asyncio.to_thread(lambda: self._journal.jobs(self._journal.ids()))
-        own = [job for job in jobs.values() if tenant in (None, job.request.tenant)]
-        if collections is not None:
-            seen = {"", self._settings.collection, *collections}
-            own = [job for job in own if job.request.collection in seen]
+        collection = self._settings.collection
+        own = [job for job in jobs.values() if job.request.is_for(tenant, collections, collection)]
         own.sort(key=lambda job: (-job.created, job.job_id))
         return own[offset : offset + limit], len(own)
 

@@ -5,15 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
 from tests.support.documents import a_document, save
+from tests.support.faults import wait_until_quiet
 from tests.support.paths import ROOT
 from tests.support.ray_process import RayProcess
 
@@ -51,14 +50,3 @@ def test_an_interrupted_ingest_goes_on(tmp_path: Path, ray_process: RayProcess) 
     with open_store(settings) as store:
         assert store.pages_present(document) == set(range(1, pages + 1))
         assert store.count_pages() == pages
-
-
-def wait_until_quiet(timeout_s: float = 60) -> None:
-    """Wait until the workers of a killed Ray are gone: they may still write."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        names = [" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])]
-        if not any("ray::Map" in name for name in names):
-            return
-        time.sleep(0.5)
-    raise AssertionError("the workers of the killed job live on")
