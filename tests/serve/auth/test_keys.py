@@ -20,7 +20,8 @@ def test_serving_other_addresses_needs_a_key_first(tmp_path: Path) -> None:
 def test_keys_are_shown_once_and_stored_as_hashes(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     key, text = KeyRing(file).create("acme", ("search",), "the shop")
-    assert text not in file.read_text() and text.rpartition("_")[2] not in file.read_text()
+    secret = text.split("_", 2)[2]  # which may hold an underscore itself
+    assert secret not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     other = KeyRing(file)  # as another process has it
     assert other.check(text) == key
