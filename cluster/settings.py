@@ -76,6 +76,31 @@ class Settings(BaseSettings):
     collection: Annotated[str, Field(pattern=COLLECTION_PATTERN)] = Field(
         "quire", description="Name of the collection; one model's vectors each."
     )
+    milvus_index: Literal["auto", "hnsw", "ivf_flat", "diskann", "flat"] = Field(
+        "auto",
+        description="Index over the vectors of collections that are made on a Milvus server; auto: "
+        "its own choice.",
+    )
+    milvus_vectors: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32",
+        description="Type of the vectors of collections that are made on a Milvus server; fp16 "
+        "takes half the memory, int8 a quarter.",
+    )
+    milvus_mmap: bool = Field(
+        False,
+        description="Collections that are made on a Milvus server are mapped from disk and not "
+        "held in memory.",
+    )
+    milvus_shards: int = Field(
+        2, ge=1, le=64, description="Shards of collections that are made on a Milvus server."
+    )
+    milvus_partitions: int = Field(
+        16,
+        ge=0,
+        le=1024,
+        description="Partitions by tenant of collections that are made on a Milvus server: a "
+        "tenant's search reads its own alone; 0: none.",
+    )
     page_images: str = Field(
         "",
         description="Folder or s3:// URL of the kept page images; by default pages/ in the store "

@@ -3,7 +3,8 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from pymilvus.exceptions import MilvusException
 
 from cluster.errors import InvalidInput, StoreUnavailable
 from cluster.settings import Settings
+from cluster.store.layout import LITE, Layout
+from cluster.store.vectors import from_stored, to_stored
 
 MILVUS_PORT = 19530
 CALL_TIMEOUT_S = 30.0
@@ -26,10 +29,17 @@ MAX_REFUSALS = 3  # of one call, by a Milvus that answers all the same
 COPY_ROWS = 256  # with vectors, at a time: a row of the 8B has 20 KB, and a message 64 MB
 COMPUTED = {"sparse"}  # by Milvus, from the terms
 QUERY_ROWS = 16_384  # the most rows that Milvus returns at once
-CONSISTENCY = "Strong"
+STRONG = "Strong"  # a read sees every write that returned before it: a server waits for a tick
+SESSION = "Session"  # it sees what this process wrote, and others' writes a moment later
+COLLECTION_NOT_FOUND = 100  # Milvus' code
+THREADS = 32  # of calls that run beside another one
 
 T = TypeVar("T")
 Entity = dict[str, Any]  # a row as Milvus has it: values by the name of their field
+
+
+class CollectionGone(StoreUnavailable):
+    """A collection is not there any more under the name that it had."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,8 @@ class StoreAddress:
     """How any process of a job reaches the store.
 
     `patience_s`: how long every call waits for a Milvus that is away. Those of a request wait for
-    nothing; writes are tried again for WRITE_PATIENCE_S all the same.
+    nothing; writes are tried again for WRITE_PATIENCE_S all the same. `layout`: of collections that
+    are made.
     """
 
     uri: str
@@ -45,6 +56,7 @@ class StoreAddress:
     token: str = field(default="", repr=False)
     timeout_s: float = CALL_TIMEOUT_S
     patience_s: float = 0.0
+    layout: Layout = LITE
 
 
 def store_token(settings: Settings) -> str:
@@ -69,6 +81,9 @@ class Client:
         self._timeout_s = address.timeout_s
         self._patience_s = address.patience_s
         self._revive = revive
+        self.layout = address.layout
+        self._beside = ThreadPoolExecutor(THREADS, thread_name_prefix="milvus")
+        self._vector_types: dict[str, Any] = {}  # by collection, as it was described last
         self._milvus: Any = None
         self._milvus = self._call(lambda: _connect(address))
 
@@ -78,7 +93,13 @@ class Client:
 
     def close(self) -> None:
         """Drop the connection."""
+        self._beside.shutdown(wait=False)
         self._milvus.close()
+
+    def side_by_side(self, first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+        """Return what two calls return, made at the same time."""
+        beside = self._beside.submit(second)
+        return first(), beside.result()
 
     def names(self) -> list[str]:
         """Return the names of all collections."""
@@ -86,17 +107,25 @@ class Client:
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return a collection's description, fields and options."""
-        described = self._call(
-            lambda: self._milvus.describe_collection(name, timeout=self._timeout_s)
+        described = dict(
+            self._call(lambda: self._milvus.describe_collection(name, timeout=self._timeout_s))
         )
-        return dict(described)
+        kinds = {field["name"]: field["type"] for field in described["fields"]}
+        self._vector_types[name] = kinds.get("vector")
+        return described
 
-    def create(self, name: str, schema: Any, index: Any) -> None:
-        """Create a collection where there is none of that name."""
+    def create(
+        self, name: str, schema: Any, index: Any, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Create a collection where there is none of that name; `options` are Milvus' own."""
         if name not in self.names():
             self._call(
                 lambda: self._milvus.create_collection(
-                    name, schema=schema, index_params=index, consistency_level=CONSISTENCY
+                    name,
+                    schema=schema,
+                    index_params=index,
+                    consistency_level=STRONG,
+                    **(options or {}),
                 )
             )
 
@@ -106,8 +135,10 @@ class Client:
 
     def upsert(self, name: str, entities: list[Entity]) -> None:
         """Write or overwrite rows; tried again while Milvus is away."""
+        kind = self._vector_type(name)
+        rows = [entity | {"vector": to_stored(entity["vector"], kind)} for entity in entities]
         self._call(
-            lambda: self._milvus.upsert(name, entities, timeout=self._timeout_s), WRITE_PATIENCE_S
+            lambda: self._milvus.upsert(name, rows, timeout=self._timeout_s), WRITE_PATIENCE_S
         )
 
     def delete(self, name: str, expression: str) -> None:
@@ -117,18 +148,22 @@ class Client:
             WRITE_PATIENCE_S,
         )
 
-    def count(self, name: str, expression: str) -> int:
+    def count(self, name: str, expression: str, consistency: str = STRONG) -> int:
         """Count the rows that pass."""
-        entities = self._query(name, expression, ["count(*)"])
+        entities = self._query(name, expression, ["count(*)"], consistency)
         return int(entities[0]["count(*)"])
 
-    def query(self, name: str, expression: str, fields: Sequence[str]) -> list[Entity]:
+    def query(
+        self, name: str, expression: str, fields: Sequence[str], consistency: str = STRONG
+    ) -> list[Entity]:
         """Return the rows that pass, at most QUERY_ROWS."""
-        return self._query(name, expression, fields, limit=QUERY_ROWS)
+        return self._query(name, expression, fields, consistency, limit=QUERY_ROWS)
 
-    def query_all(self, name: str, expression: str, fields: Sequence[str]) -> list[Entity]:
+    def query_all(
+        self, name: str, expression: str, fields: Sequence[str], consistency: str = STRONG
+    ) -> list[Entity]:
         """Return every row that passes, however many; a plain query where one is enough."""
-        entities = self.query(name, expression, fields)
+        entities = self.query(name, expression, fields, consistency)
         if len(entities) < QUERY_ROWS:
             return entities
         batches = self.iterate(name, expression, fields, QUERY_ROWS // 4)
@@ -155,16 +190,24 @@ class Client:
         fields = [field["name"] for field in described["fields"] if field["name"] not in COMPUTED]
         if described.get("enable_dynamic_field"):
             fields.append("$meta")
+        kind = self._vector_type(name)
         for entities in self.iterate(name, expression, fields, COPY_ROWS):
-            yield [entity | entity.pop("$meta", {}) for entity in entities]
+            yield [
+                entity | entity.pop("$meta", {}) | {"vector": from_stored(entity["vector"], kind)}
+                for entity in entities
+            ]
 
     def search(
-        self, name: str, field: str, target: Any, expression: str, rows: int
+        self, name: str, field: str, target: Any, expression: str, rows: int, group_by: str = ""
     ) -> list[tuple[str, float]]:
         """(row id, score) of the rows nearest to a target by one field, best first.
 
+        `group_by`: only the best row of those that have the same value in this field.
         Ids and scores only: fetching a row's fields costs Milvus Lite more than finding it.
         """
+        if field == "vector":
+            target = to_stored(target, self._vector_type(name))
+        grouped = {"group_by_field": group_by} if group_by else {}
         results = self._call(
             lambda: self._milvus.search(
                 name,
@@ -172,14 +215,21 @@ class Client:
                 anns_field=field,
                 filter=expression,
                 limit=rows,
-                consistency_level=CONSISTENCY,
+                consistency_level=SESSION,
                 timeout=self._timeout_s,
+                **grouped,
             )
         )
         return [(row.id, row.distance) for row in results[0]]
 
+    def _vector_type(self, name: str) -> Any:
+        """Return the type of a collection's vectors."""
+        if name not in self._vector_types:
+            self.describe(name)
+        return self._vector_types[name]
+
     def _query(
-        self, name: str, expression: str, fields: Sequence[str], **bound: int
+        self, name: str, expression: str, fields: Sequence[str], consistency: str, **bound: int
     ) -> list[Entity]:
         return list(
             self._call(
@@ -187,7 +237,7 @@ class Client:
                     name,
                     filter=expression,
                     output_fields=list(fields),
-                    consistency_level=CONSISTENCY,
+                    consistency_level=consistency,
                     timeout=self._timeout_s,
                     **bound,
                 )
@@ -234,7 +284,8 @@ def _guard(call: Callable[[], T]) -> T:
         return call()
     except (MilvusException, grpc.RpcError) as error:  # pymilvus lets time-outs through as they are
         reason = error.message if isinstance(error, MilvusException) else error.details()
-        raise StoreUnavailable(
+        is_gone = isinstance(error, MilvusException) and error.code == COLLECTION_NOT_FOUND
+        raise (CollectionGone if is_gone else StoreUnavailable)(
             f"Milvus refused or did not answer: {reason or error}; check that it runs and that the "
             "address and token are right"
         ) from error

@@ -7,6 +7,7 @@ from contextlib import suppress
 from cluster.errors import QuireError, StoreUnavailable
 from cluster.settings import Settings
 from cluster.store.client import StoreAddress, store_token
+from cluster.store.layout import Layout
 from cluster.store.lite import MilvusLiteServer
 from cluster.store.milvus import MilvusStore
 
@@ -82,7 +83,9 @@ class StoreConnection:
                 self._server = None
             self._server = self._server or MilvusLiteServer(settings.data_dir / "milvus")
             uri, token = self._server.uri, ""
-        return MilvusStore(StoreAddress(uri, settings.collection, token, settings.store_timeout_s))
+        layout = Layout.from_settings(settings)
+        timeout_s = settings.store_timeout_s
+        return MilvusStore(StoreAddress(uri, settings.collection, token, timeout_s, layout=layout))
 
     def _drop(self) -> None:
         store, self._store = self._store, None

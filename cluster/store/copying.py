@@ -17,7 +17,7 @@ from cluster.store.format import StoredCollection
 DEFAULTS: Entity = {schema.EXPECTED_CER: UNKNOWN_CER}  # what rows of older formats may lack
 BUSY: tuple[DocumentStatus, ...] = ("indexing", "deleting")
 POLL_S = 1.0
-STATE_FIELDS = ("doc_key", "sha256", "status", "title", "time_ms", "labels")
+STATE_FIELDS = ("doc_key", "sha256", "status", "title", "time_ms", "source", "tags", "metadata")
 
 Change = Callable[[Entity], Entity]
 Progress = Callable[[int], None]
@@ -27,8 +27,8 @@ Progress = Callable[[int], None]
 class CollectionState:
     """What differs between two looks at a collection where anything wrote to it between them.
 
-    `documents` and `rows` as Milvus counts them; `digest` of every document's title, status, labels
-    and marks: each ingest leaves another one.
+    `documents` and `rows` as Milvus counts them; `digest` of what is known of every document, its
+    status and marks: each ingest leaves another one.
     """
 
     documents: int
@@ -41,7 +41,8 @@ def read_state(client: Client, stored: StoredCollection) -> CollectionState:
     documents, rows = client.count(stored.documents, ""), client.count(stored.pages, "")
     total = 0
     if documents:  # Milvus Lite has no iterator over no row
-        for entities in client.iterate(stored.documents, "", STATE_FIELDS, QUERY_ROWS // 4):
+        fields = (*STATE_FIELDS, stored.marks_field)
+        for entities in client.iterate(stored.documents, "", fields, QUERY_ROWS // 4):
             total += sum(_digest(entity) for entity in entities)
     return CollectionState(documents, rows, f"{total % 2**256:064x}")
 
@@ -100,10 +101,10 @@ def copy_rows(
 
 
 def with_defaults(entity: Entity) -> Entity:
-    """Return a row with what those of older formats lack; documents lack nothing."""
-    return {**DEFAULTS, **entity} if "row_id" in entity else entity
+    """Return a row, or a document's, with what those of older collections lack."""
+    return schema.with_keys({**DEFAULTS, **entity} if "row_id" in entity else entity)
 
 
 def _digest(entity: Entity) -> int:
-    facts = [entity[name] for name in STATE_FIELDS[:-1]] + sorted(entity["labels"])
+    facts = [entity[name] for name in STATE_FIELDS] + sorted(schema.marks_in(entity))
     return int.from_bytes(hashlib.sha256(json.dumps(facts).encode()).digest())

@@ -25,10 +25,11 @@ def owners(store: MilvusStore, documents: Iterable[Document]) -> dict[str, Owner
     if not by_key:
         return {}
     quoted = ", ".join(f'"{key}"' for key in by_key)
-    fields = ("doc_key", "status", "labels")
-    rows = store.client.query(store.required().documents, f"doc_key in [{quoted}]", fields)
-    stored = {row["doc_key"]: (row["status"], row["labels"]) for row in rows}
-    nothing: tuple[DocumentStatus, list[str]] = ("deleting", [])
+    collection = store.required()
+    fields = ("doc_key", "status", collection.marks_field)
+    rows = store.client.query(collection.documents, f"doc_key in [{quoted}]", fields)
+    stored = {row["doc_key"]: (row["status"], schema.marks_in(row)) for row in rows}
+    nothing: tuple[DocumentStatus, tuple[str, ...]] = ("deleting", ())
     return {key: _owner(document, *stored.get(key, nothing)) for key, document in by_key.items()}
 
 
@@ -64,14 +65,15 @@ def mark_tenant(store: MilvusStore, tenant: str) -> None:
     """Write down that a tenant is forgotten now; the mark holds a digest of its name."""
     mark = Document(schema.TENANT_MARK_ID, uuid.uuid4().hex, source="", status="deleting")
     entity = schema.document_entity(mark) | {"doc_key": _mark_key(tenant), "labels": []}
-    store.client.upsert(store.required().documents, [entity])
+    stored = store.required()
+    store.client.upsert(stored.documents, [stored.fitting(entity)])
 
 
 def _mark_key(tenant: str) -> str:
     return f"{tenant_digest(tenant)}:{schema.TENANT_MARK_ID}"
 
 
-def _owner(document: Document, status: DocumentStatus, labels: Collection[str]) -> Owner:
+def _owner(document: Document, status: DocumentStatus, marks: Collection[str]) -> Owner:
     if status == "deleting":
         return "gone"
-    return "ours" if find_mark(document.marks, "ingest") in labels else "another"
+    return "ours" if find_mark(document.marks, "ingest") in marks else "another"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from cluster.core import AllOf, Filter, MetadataIs, Scalar
 from cluster.errors import InvalidInput
-from cluster.ids import checked_doc_id, filter_label
+from cluster.ids import checked_doc_id, filter_label, tenant_digest
 from cluster.store.conditions import (
     asks_cer,
     checked_metadata_key,
@@ -19,6 +19,7 @@ from cluster.store.conditions import (
 )
 
 UNKNOWN_CER = -1.0
+TENANT_KEY = "tenant_key"  # a tenant's digest, by which a server keeps the rows of tenants apart
 
 
 def labels_of(
@@ -33,17 +34,22 @@ def labels_of(
     ]
 
 
-def to_expression(wanted: Filter) -> str:
-    """Return the Milvus expression of a filter; "" where everything passes. Raises InvalidInput."""
-    labels = [] if wanted.tenant is None else [filter_label("tenant", wanted.tenant)]
+def to_expression(wanted: Filter, *, by_tenant_key: bool = False) -> str:
+    """Return the Milvus expression of a filter; "" where everything passes. Raises InvalidInput.
+
+    `by_tenant_key`: rows have their tenant's key as a field, too.
+    """
+    labels, numbers, parts = [], [], []
+    if wanted.tenant is not None and by_tenant_key:
+        parts.append(f'{TENANT_KEY} == "{tenant_digest(wanted.tenant)}"')
+    elif wanted.tenant is not None:
+        labels.append(filter_label("tenant", wanted.tenant))
     labels += [filter_label("tag", tag) for tag in wanted.tags]
-    numbers = []
     for key, value in wanted.metadata.items():
         if isinstance(value, str | bool):
             labels.append(filter_label("metadata", checked_metadata_key(key), value))
         else:
             numbers.append(MetadataIs(key, value))
-    parts = []
     if labels:
         parts.append(with_labels(labels))
     if numbers:
@@ -76,3 +82,9 @@ def with_labels(labels: Iterable[str]) -> str:
     """Return the expression for rows that carry all of these labels."""
     quoted = ", ".join(f'"{item}"' for item in labels)
     return f"array_contains_all(labels, [{quoted}])"
+
+
+def with_any_label(labels: Iterable[str]) -> str:
+    """Return the expression for rows that carry one of these labels."""
+    quoted = ", ".join(f'"{item}"' for item in labels)
+    return f"array_contains_any(labels, [{quoted}])"

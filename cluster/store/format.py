@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from cluster.core import Fingerprint
 from cluster.errors import FormatMismatch, InvalidInput
 from cluster.store import schema
-from cluster.store.client import Client
+from cluster.store.client import Client, Entity
 from cluster.store.unfinished import mark_name, read_mark
 
 FORMAT = 2
@@ -28,7 +28,11 @@ _PAGES = re.compile(r"(?P<name>.+)_pages(?:_v(?P<format>\d+))?")
 
 @dataclass(frozen=True)
 class StoredCollection:
-    """A Quire collection as Milvus has it; `fields` are those that its rows must have."""
+    """A Quire collection as Milvus has it.
+
+    `fields` are those that its rows must have. Collections of one format may differ in them: the
+    newer ones have more, and some only a server can use.
+    """
 
     name: str
     format: int
@@ -50,6 +54,27 @@ class StoredCollection:
         """True where rows may carry fields that the schema does not name."""
         return self.format >= 2
 
+    @property
+    def has_keys(self) -> bool:
+        """True where rows have their page's and tenant's key, and documents their marks."""
+        return schema.PAGE_KEY in self.fields
+
+    @property
+    def document_fields(self) -> tuple[str, ...]:
+        """Return the fields that a document is made of."""
+        return (*schema.DOCUMENT_FIELDS, self.marks_field)
+
+    @property
+    def marks_field(self) -> str:
+        """Return the field in which documents have their marks."""
+        return schema.MARKS if self.has_keys else "labels"
+
+    def fitting(self, entity: Entity) -> Entity:
+        """Return a row, or a document's, without what this collection has no field for."""
+        if self.has_keys:
+            return entity
+        return {name: value for name, value in entity.items() if name not in schema.KEYS}
+
 
 def pages_name(name: str, format: int = FORMAT) -> str:
     return f"{name}_pages{_suffix(format)}"
@@ -61,9 +86,10 @@ def documents_name(name: str, format: int = FORMAT) -> str:
 
 def create_collection(client: Client, name: str, fingerprint: Fingerprint) -> None:
     """Create a Quire collection of today's format: what of it is there already stays."""
-    client.create(documents_name(name), *schema.documents_schema())
-    pages = schema.pages_schema(fingerprint.dimension, describe_format(fingerprint))
-    client.create(pages_name(name), *pages)
+    layout = client.layout
+    client.create(documents_name(name), *schema.documents_schema(layout))
+    pages = schema.pages_schema(fingerprint.dimension, describe_format(fingerprint), layout)
+    client.create(pages_name(name), *pages, layout.options)
 
 
 def remove_collection(client: Client, name: str) -> None:

@@ -1,8 +1,11 @@
 """Documents, pages and chunks in Milvus: embedded Milvus Lite or a server, behind one class."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from cluster.core import (
     Document,
@@ -26,12 +29,20 @@ from cluster.ids import document_key, filter_label, key_of, page_row_id
 from cluster.settings import Settings
 from cluster.store import schema
 from cluster.store.client import (
+    SESSION,
+    STRONG,
     Client,
+    CollectionGone,
     Entity,
     StoreAddress,
     store_token,
 )
-from cluster.store.filters import document_expression, to_expression, with_labels
+from cluster.store.filters import (
+    document_expression,
+    to_expression,
+    with_any_label,
+    with_labels,
+)
 from cluster.store.format import (
     StoredCollection,
     collection_names,
@@ -39,6 +50,7 @@ from cluster.store.format import (
     find_collection,
 )
 from cluster.store.fusion import Fusion, fuse
+from cluster.store.layout import Layout
 from cluster.store.lite import MilvusLiteServer
 from cluster.store.ranking import RankedRow, rank_pages
 from cluster.text.terms import to_terms
@@ -46,6 +58,9 @@ from cluster.text.terms import to_terms
 BATCH_ROWS = 1000  # of documents, at a time
 WRITE_ROWS = 256  # in one message: Milvus takes 64 MB, and a row of the 8B has 20 KB
 FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
+P = ParamSpec("P")
+T = TypeVar("T")
+MAX_AGE_S = 10.0  # of what a request believes about the collection without looking again
 HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
 HIT_FIELDS += [schema.EXPECTED_CER]
 PAGE_FIELDS = [*HIT_FIELDS, "width_px", "height_px"]
@@ -59,7 +74,8 @@ def open_store(settings: Settings, *, patience_s: float = 0) -> Iterator["Milvus
     """
     if not settings.is_embedded:
         token = store_token(settings)
-        address = StoreAddress(settings.store, settings.collection, token)
+        layout = Layout.from_settings(settings)
+        address = StoreAddress(settings.store, settings.collection, token, layout=layout)
         yield MilvusStore(address).patient(patience_s)
         return
     server = MilvusLiteServer(settings.data_dir / "milvus")
@@ -82,9 +98,27 @@ def open_existing_store(settings: Settings) -> Iterator["MilvusStore"]:
         yield store
 
 
-class MilvusStore:
-    """One Quire collection. Reads see every write that returned before them.
+def looks_again(
+    read: Callable[Concatenate["MilvusStore", P], T],
+) -> Callable[Concatenate["MilvusStore", P], T]:
+    """Call a method once more where the collection that it knew was upgraded or dropped since."""
 
+    @wraps(read)
+    def call(store: "MilvusStore", /, *args: P.args, **options: P.kwargs) -> T:
+        try:
+            return read(store, *args, **options)
+        except CollectionGone:
+            store.forget_what_is_known()
+            return read(store, *args, **options)
+
+    return call
+
+
+class MilvusStore:
+    """One Quire collection. Reads see every write that returned before them, unless they say else.
+
+    Those of a request (searches, pages, lists) see what this process wrote, and what others wrote a
+    moment later: a server answers them at once, and waits 0.2 to 0.4 s for the others.
     Every method raises StoreUnavailable where Milvus does not answer.
     """
 
@@ -103,6 +137,7 @@ class MilvusStore:
         self.client = client or Client(address, revive)
         self.revive = revive
         self._cached: StoredCollection | None = None
+        self._looked = 0.0  # when, on the monotonic clock
 
     def patient(self, patience_s: float) -> "MilvusStore":
         """Return this store, whose calls wait for a Milvus that is away from now on.
@@ -164,8 +199,20 @@ class MilvusStore:
                 f"collection {self.name!r} was made by an older Quire and lacks fields of this "
                 "one: run `quire upgrade` once, which embeds nothing again"
             )
-        self._cached = stored
+        self._cached, self._looked = stored, time.monotonic()
         return stored
+
+    def known(self) -> StoredCollection | None:
+        """Return the collection as it was at most MAX_AGE_S ago; None where there is none.
+
+        Raises what `stored` does.
+        """
+        is_fresh = self._cached and time.monotonic() - self._looked < MAX_AGE_S
+        return self._cached if is_fresh else self.stored()
+
+    def forget_what_is_known(self) -> None:
+        """Look at the collection again before the next call that needs to know it."""
+        self._cached = None
 
     def collections(self) -> dict[str, Fingerprint]:
         """Return every Quire collection of this store with its fingerprint."""
@@ -184,21 +231,50 @@ class MilvusStore:
 
     def put_document(self, document: Document) -> None:
         """Write or overwrite a document's row."""
-        self.client.upsert(self.required().documents, [schema.document_entity(document)])
+        self.put_documents([document])
+
+    def put_documents(self, documents: Iterable[Document]) -> None:
+        """Write or overwrite the rows of documents, each of which is named once."""
+        stored = self.required()
+        entities = [stored.fitting(schema.document_entity(document)) for document in documents]
+        for start in range(0, len(entities), BATCH_ROWS):
+            self.client.upsert(stored.documents, entities[start : start + BATCH_ROWS])
 
     def write_rows(self, rows: Iterable[Row]) -> None:
         """Write or overwrite page and chunk rows; tried again while Milvus is away."""
-        entities = [schema.row_entity(row) for row in rows]
-        for start in range(0, len(entities), WRITE_ROWS):
-            self.client.upsert(self.required().pages, entities[start : start + WRITE_ROWS])
-
-    def document(self, tenant: str, doc_id: str) -> Document | None:
-        """Return a tenant's document; None where it is not there."""
-        expression = f'doc_key in ["{document_key(tenant, doc_id)}"]'
         stored = self.required()
-        entities = self.client.query(stored.documents, expression, schema.DOCUMENT_FIELDS)
-        return schema.to_document(entities[0]) if entities else None
+        entities = [stored.fitting(schema.row_entity(row)) for row in rows]
+        for start in range(0, len(entities), WRITE_ROWS):
+            self.client.upsert(stored.pages, entities[start : start + WRITE_ROWS])
 
+    def document(self, tenant: str, doc_id: str, consistency: str = STRONG) -> Document | None:
+        """Return a tenant's document; None where it is not there."""
+        key = document_key(tenant, doc_id)
+        return self._documents_where(_in("doc_key", [key]), consistency).get(key)
+
+    def stored_documents(self, documents: Iterable[Document]) -> dict[str, Document]:
+        """Return what the index has of these documents, by key; those it lacks are left out."""
+        keys = {key_of(document) for document in documents}
+        return self._documents_where(_in("doc_key", keys)) if keys else {}
+
+    @looks_again
+    def documents_of_sources(
+        self, tenant: str, sources: Collection[str]
+    ) -> dict[str, list[Document]]:
+        """Return a tenant's documents of each of these sources; in at most one query."""
+        stored = self.known()
+        by_source: dict[str, list[Document]] = {source: [] for source in sources}
+        if stored is None or not by_source:
+            return by_source
+        keys = [schema.source_key(source) for source in by_source]
+        any_source = _in(schema.SOURCE_KEY, keys) if stored.has_keys else with_any_label(keys)
+        expression = f"{any_source} and {document_expression(Filter(tenant=tenant))}"
+        for document in self._documents_where(expression).values():
+            if document.source in by_source:
+                by_source[document.source].append(document)
+        return by_source
+
+    @looks_again
     def documents(
         self,
         wanted: Filter = Filter(),
@@ -212,7 +288,7 @@ class MilvusStore:
 
         Raises InvalidInput.
         """
-        stored = self.stored()
+        stored = self.known()
         if stored is None:
             return []
         parts = [document_expression(wanted), schema.IS_DOCUMENT]
@@ -225,8 +301,7 @@ class MilvusStore:
         if mark:
             parts.append(with_labels([mark]))
         expression = " and ".join(filter(None, parts))
-        entities = self.client.query_all(stored.documents, expression, schema.DOCUMENT_FIELDS)
-        documents = [schema.to_document(entity) for entity in entities]
+        documents = self._documents_where(expression).values()
         return sorted(documents, key=lambda document: (-document.time_ms, document.source))
 
     def each_document(
@@ -240,14 +315,25 @@ class MilvusStore:
         parts = [document_expression(wanted), schema.IS_DOCUMENT]
         parts += ['error != ""'] if with_error else []
         expression = " and ".join(filter(None, parts))
-        fields = schema.DOCUMENT_FIELDS
         if stored:
+            fields = stored.document_fields
             for entities in self.client.iterate(stored.documents, expression, fields, BATCH_ROWS):
                 yield [schema.to_document(entity) for entity in entities]
 
     def pages_present(self, document: Document) -> set[int]:
         """Return the pages of a document whose rows are in the index."""
         return {entity["page"] for entity in self._page_rows(document, ("page",))}
+
+    @looks_again
+    def page_counts(self, documents: Iterable[Document]) -> dict[str, int]:
+        """Count the pages in the index of each of these documents, by key."""
+        counts = {key_of(document): 0 for document in documents}
+        stored = self.known()
+        if stored and counts:
+            expression = f"{_in('doc_key', counts)} and chunk == 0"
+            for row in self.client.query_all(stored.pages, expression, ("doc_key",)):
+                counts[row["doc_key"]] += 1
+        return counts
 
     def readings(self, document: Document, columns: Sequence[str]) -> dict[int, Readings]:
         """Return the readings of a document's pages, of these columns; pages without are left out.
@@ -265,17 +351,17 @@ class MilvusStore:
     def page(self, tenant: str, doc_id: str, page: int) -> Page | None:
         """Return a page as its row has it; None where it is not there."""
         row_id = page_row_id(tenant, doc_id, page)
-        entity = self._rows([row_id], PAGE_FIELDS).get(row_id)
+        entity = self._rows([row_id], PAGE_FIELDS, SESSION).get(row_id)
         return schema.to_page(entity) if entity else None
 
     def has_page(self, tenant: str, doc_id: str, page: int) -> bool:
         """True where a page is in the index."""
-        return bool(self._rows([page_row_id(tenant, doc_id, page)], ["page"]))
+        return bool(self._rows([page_row_id(tenant, doc_id, page)], ["page"], SESSION))
 
     def page_texts(self, hits: Sequence[Hit]) -> list[str]:
         """Return the whole text of each page; "" for one that is not there any more."""
         row_ids = [page_row_id(hit.tenant, hit.doc_id, hit.page) for hit in hits]
-        entities = self._rows(row_ids, ["text"])
+        entities = self._rows(row_ids, ["text"], SESSION)
         return [str(entities[row_id]["text"]) if row_id in entities else "" for row_id in row_ids]
 
     def texts(self, document: Document, pages: Sequence[int]) -> dict[int, str]:
@@ -285,24 +371,27 @@ class MilvusStore:
         return {row_ids[row_id]: str(entity["text"]) for row_id, entity in entities.items()}
 
     def ping(self) -> None:
-        """Raise StoreUnavailable unless the store answers."""
-        names = self.client.names()
-        if self._cached and self._cached.pages not in names:
-            self._cached = None  # it was upgraded or dropped
+        """Raise StoreUnavailable unless the store answers; see what became of the collection."""
+        try:
+            self.stored()
+        except (InvalidInput, FormatMismatch):
+            self.forget_what_is_known()  # what is wrong with it is for those who ask for it
 
     def close(self) -> None:
         """Drop the connection."""
         self.client.close()
 
+    @looks_again
     def count_pages(self, wanted: Filter = Filter()) -> int:
         """Count the pages in the index."""
-        stored = self.stored()
+        stored = self.known()
         expression = " and ".join(filter(None, [to_expression(wanted), "chunk == 0"]))
         return self.client.count(stored.pages, expression) if stored else 0
 
+    @looks_again
     def count_documents(self, status: DocumentStatus) -> int:
         """Count the documents that have a status."""
-        stored = self.stored()
+        stored = self.known()
         expression = with_labels([filter_label("status", status)])
         return self.client.count(stored.documents, expression) if stored else 0
 
@@ -331,6 +420,7 @@ class MilvusStore:
         if beyond:
             self._remove_rows(f"{rows_of(document)} and ({beyond})")
 
+    @looks_again
     def search(
         self,
         *,
@@ -351,19 +441,22 @@ class MilvusStore:
         use_text = mode != "dense" and bool(to_terms(text))
         if not use_dense and not use_text:
             raise InvalidInput(f"a search in mode {mode!r} needs text or an image that it can use")
-        stored = self.stored()
-        # Milvus Lite cannot weigh the terms of no text at all.
-        if stored is None or self.client.count(stored.pages, "") == 0:
+        stored = self.known()
+        if stored is None:
             return []
-        expression = to_expression(wanted)
+        expression = to_expression(wanted, by_tenant_key=stored.has_keys)
         depth = max(top_k, FUSED_DEPTH) if use_dense and use_text else top_k
+        rank = partial(rank_pages, self.client, stored, expression=expression, pages=depth)
+        by_vector = partial(rank, "vector", vector)
+        by_text = partial(self._by_text, partial(rank, "sparse", to_terms(text)))
         dense: dict[str, RankedRow] = {}
         matching: dict[str, RankedRow] = {}
-        if use_dense:
-            dense = rank_pages(self.client, stored.pages, "vector", vector, expression, depth)
-        if use_text:
-            terms = to_terms(text)
-            matching = rank_pages(self.client, stored.pages, "sparse", terms, expression, depth)
+        if use_dense and use_text:
+            dense, matching = self.client.side_by_side(by_vector, by_text)
+        elif use_dense:
+            dense = by_vector()
+        else:
+            matching = by_text()
         order = list(dense or matching)
         fused: dict[str, float] = {}
         if use_dense and use_text:
@@ -371,12 +464,22 @@ class MilvusStore:
             order = sorted(fused, key=lambda page: (-fused[page], page))
         # The text side shows the chunk that matched.
         shown = {page: (matching.get(page) or dense[page]).row_id for page in order[:top_k]}
-        entities = self._rows(shown.values())
+        entities = self._rows(shown.values(), consistency=SESSION)
         return [
             _to_hit(entities[row_id], dense.get(page), matching.get(page), fused.get(page))
             for page, row_id in shown.items()
             if row_id in entities  # forgotten since
         ]
+
+    def _by_text(self, rank: Callable[[], dict[str, RankedRow]]) -> dict[str, RankedRow]:
+        """Rank pages by full text."""
+        try:
+            return rank()
+        except StoreUnavailable:
+            # Milvus Lite cannot weigh the terms of no text at all.
+            if self.address.layout.is_server or self.client.count(self.required().pages, ""):
+                raise
+            return {}
 
     def required(self) -> StoredCollection:
         """Return the collection, which must be there. Raises StoreUnavailable."""
@@ -387,27 +490,40 @@ class MilvusStore:
             )
         return stored
 
+    @looks_again
+    def _documents_where(self, expression: str, consistency: str = STRONG) -> dict[str, Document]:
+        """Return the documents that pass, by key."""
+        stored = self.required()
+        fields = ("doc_key", *stored.document_fields)
+        entities = self.client.query_all(stored.documents, expression, fields, consistency)
+        return {entity["doc_key"]: schema.to_document(entity) for entity in entities}
+
+    @looks_again
     def _rows(
-        self, row_ids: Iterable[str], fields: Sequence[str] = HIT_FIELDS
+        self,
+        row_ids: Iterable[str],
+        fields: Sequence[str] = HIT_FIELDS,
+        consistency: str = STRONG,
     ) -> dict[str, Entity]:
         """Rows by ids that came out of the index, or that we made."""
-        quoted = ", ".join(f'"{row_id}"' for row_id in row_ids)
-        if not quoted:
+        ids = list(row_ids)
+        if not ids:
             return {}
-        entities = self.client.query(
-            self.required().pages, f"row_id in [{quoted}]", ["row_id", *fields]
-        )
+        wanted = ["row_id", *fields]
+        entities = self.client.query(self.required().pages, _in("row_id", ids), wanted, consistency)
         return {entity["row_id"]: entity for entity in entities}
 
+    @looks_again
     def _page_rows(self, document: Document, fields: Sequence[str]) -> list[Entity]:
         """Return the page rows of a document, without those of its chunks."""
-        stored = self._cached or self.stored()
+        stored = self.known()
         expression = f"{rows_of(document)} and chunk == 0"
         return self.client.query_all(stored.pages, expression, fields) if stored else []
 
+    @looks_again
     def _remove_rows(self, expression: str) -> int:
         """Remove page and chunk rows; returns how many. Where there are none it costs a count."""
-        stored = self._cached or self.stored()
+        stored = self.known()
         rows = self.client.count(stored.pages, expression) if stored else 0
         if stored and rows:
             self.client.delete(stored.pages, expression)
@@ -416,7 +532,13 @@ class MilvusStore:
 
 def rows_of(document: Document) -> str:
     """Return the expression for a document and its rows."""
-    return f'doc_key in ["{key_of(document)}"]'
+    return _in("doc_key", [key_of(document)])
+
+
+def _in(field: str, values: Iterable[str]) -> str:
+    """Return the expression for rows that have one of these ids or digests."""
+    quoted = ", ".join(f'"{value}"' for value in values)
+    return f"{field} in [{quoted}]"
 
 
 def _scores(ranking: dict[str, RankedRow]) -> dict[str, float]:

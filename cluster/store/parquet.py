@@ -11,9 +11,10 @@ from pymilvus import DataType
 from cluster.errors import InvalidInput
 from cluster.store import schema
 from cluster.store.client import COMPUTED, COPY_ROWS, Entity
+from cluster.store.layout import VECTOR_TYPES
 
 OTHER_FIELDS = "other_fields"  # those that no schema names, as a JSON object
-JSON_COLUMNS = ("metadata", OTHER_FIELDS)
+JSON_COLUMNS = ("metadata", "tags", schema.MARKS, OTHER_FIELDS)
 _TYPES = {
     DataType.VARCHAR: pa.string(),
     DataType.JSON: pa.string(),
@@ -27,7 +28,7 @@ def rows_schema(described: dict[str, Any]) -> pa.Schema:
     """Return the columns of a collection of Milvus, from its description."""
     columns = []
     for field in described["fields"]:
-        if field["type"] == DataType.FLOAT_VECTOR:
+        if field["type"] in VECTOR_TYPES.values():
             kind = pa.list_(pa.float32(), int(field["params"]["dim"]))
             columns.append((field["name"], kind))
         elif field["name"] not in COMPUTED:
@@ -38,11 +39,13 @@ def rows_schema(described: dict[str, Any]) -> pa.Schema:
 def to_record_batch(entities: list[Entity], columns: pa.Schema) -> pa.RecordBatch:
     """Return rows as a batch of a Parquet file."""
     named = set(columns.names)
+    lists = {field.name for field in columns if pa.types.is_list(field.type)}
     rows = []
     for entity in entities:
         others = {name: value for name, value in entity.items() if name not in named}
         row = {name: entity.get(name) for name in columns.names} | {OTHER_FIELDS: others}
-        rows.append(row | {name: _to_json(row[name]) for name in JSON_COLUMNS if name in row})
+        texts = [name for name in JSON_COLUMNS if name in row and name not in lists]
+        rows.append(row | {name: _to_json(row[name]) for name in texts})
     return pa.RecordBatch.from_pylist(rows, schema=columns)
 
 
@@ -81,4 +84,7 @@ def _to_json(value: Any) -> str:
 def _to_entity(row: dict[str, Any]) -> Entity:
     others: Entity = json.loads(row.pop(OTHER_FIELDS))
     known = {name: value for name, value in row.items() if value is not None}
-    return known | {"metadata": json.loads(row["metadata"])} | others
+    for name in JSON_COLUMNS:
+        if isinstance(known.get(name), str):  # older collections have lists of their own
+            known[name] = json.loads(known[name])
+    return known | others

@@ -10,6 +10,7 @@ from cluster.core import DOC_ID_CHARS, Document, Page, Readings, Row, Scalar
 from cluster.errors import InvalidInput
 from cluster.ids import (
     LABEL_CHARS,
+    SCOPE_CHARS,
     checked_doc_id,
     filter_label,
     is_mark,
@@ -18,13 +19,15 @@ from cluster.ids import (
 )
 from cluster.sources import source_name
 from cluster.store.conditions import MAX_LABELS, MAX_NUMBER, checked_metadata_key
-from cluster.store.filters import UNKNOWN_CER, labels_of
+from cluster.store.filters import TENANT_KEY, UNKNOWN_CER, labels_of
+from cluster.store.layout import Layout
 from cluster.text.terms import cut_utf8, to_terms
 
 VARCHAR_BYTES = 65_535
 TITLE_BYTES = 1_024
 PATH_BYTES = 4_096
 NAME_BYTES = 256
+LISTED_BYTES = 4_096
 MAX_TAGS = 64
 METADATA_BYTES = 32_768
 EXPECTED_CER = "expected_cer"  # a reading with a field of its own, UNKNOWN_CER where there is none
@@ -33,6 +36,11 @@ TENANT_MARK_ID = "0" * DOC_ID_CHARS
 IS_DOCUMENT = f'doc_id != "{TENANT_MARK_ID}"'
 # Milvus asks for a vector in every collection; documents have none of their own.
 NO_VECTOR = [0.0, 1.0]
+# Fields that older collections lack (StoredCollection.has_keys).
+PAGE_KEY = "page_key"  # of a page and its chunks, so that the best row of each page can be found
+MARKS = "marks"  # of a document, as JSON: Milvus Lite takes a millisecond to return an array
+SOURCE_KEY = "source_key"  # the digest of a document's source
+LISTED_AS = "listed_as"  # a document's title and file name, in small letters
 DOCUMENT_FIELDS = (
     "doc_id",
     "sha256",
@@ -46,15 +54,18 @@ DOCUMENT_FIELDS = (
     "metadata",
     "fingerprint",
     "time_ms",
-    "labels",
 )
+KEYS = frozenset({PAGE_KEY, TENANT_KEY, MARKS, SOURCE_KEY, LISTED_AS})
 
 
-def documents_schema() -> tuple[Any, Any]:
+def documents_schema(layout: Layout) -> tuple[Any, Any]:
     """Schema and index of the documents collection."""
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
     schema.add_field("doc_key", DataType.VARCHAR, is_primary=True, max_length=64)
     _add_document_fields(schema)
+    schema.add_field(MARKS, DataType.JSON)
+    schema.add_field(SOURCE_KEY, DataType.VARCHAR, max_length=LABEL_CHARS)
+    schema.add_field(LISTED_AS, DataType.VARCHAR, max_length=LISTED_BYTES)
     schema.add_field("sha256", DataType.VARCHAR, max_length=64)
     schema.add_field("pages", DataType.INT64)
     schema.add_field("status", DataType.VARCHAR, max_length=16)
@@ -62,17 +73,23 @@ def documents_schema() -> tuple[Any, Any]:
     schema.add_field("fingerprint", DataType.VARCHAR, max_length=PATH_BYTES)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=len(NO_VECTOR))
     index = MilvusClient.prepare_index_params()
-    index.add_index("vector", index_type="AUTOINDEX", metric_type="L2")
+    index.add_index("vector", index_type="FLAT", metric_type="L2")  # of equals, no graph can be
+    _add_scalar_indexes(index, layout, ("labels", "doc_id", SOURCE_KEY))
     return schema, index
 
 
-def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
+def pages_schema(dimension: int, description: str, layout: Layout) -> tuple[Any, Any]:
     """Schema and index of the page and chunk rows; `description` carries the fingerprint."""
     schema = MilvusClient.create_schema(
         auto_id=False, enable_dynamic_field=True, description=description
     )
     schema.add_field("row_id", DataType.VARCHAR, is_primary=True, max_length=96)
+    is_partition_key = layout.partitions > 0
+    schema.add_field(
+        TENANT_KEY, DataType.VARCHAR, max_length=SCOPE_CHARS, is_partition_key=is_partition_key
+    )
     schema.add_field("doc_key", DataType.VARCHAR, max_length=64)
+    schema.add_field(PAGE_KEY, DataType.VARCHAR, max_length=80)
     _add_document_fields(schema)
     schema.add_field("page", DataType.INT64)
     schema.add_field("chunk", DataType.INT64)
@@ -86,7 +103,7 @@ def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
         analyzer_params={"tokenizer": "whitespace"},
     )
     schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+    schema.add_field("vector", layout.vector_type, dim=dimension)
     schema.add_field("width_px", DataType.INT64)
     schema.add_field("height_px", DataType.INT64)
     schema.add_field(EXPECTED_CER, DataType.FLOAT)
@@ -99,9 +116,19 @@ def pages_schema(dimension: int, description: str) -> tuple[Any, Any]:
         )
     )
     index = MilvusClient.prepare_index_params()
-    index.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
+    index.add_index("vector", metric_type="COSINE", **layout.index_options)
     index.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+    _add_scalar_indexes(index, layout, ("labels", TENANT_KEY, "doc_key", "doc_id", "chunk"))
     return schema, index
+
+
+def _add_scalar_indexes(index: Any, layout: Layout, fields: Iterable[str]) -> None:
+    """Index what filters ask for; Milvus Lite has no such indexes, and few rows."""
+    if not layout.is_server:
+        return
+    for field in fields:
+        index.add_index(field, index_type="INVERTED")
+    index.add_index("time_ms", index_type="STL_SORT")
 
 
 def mark_schema(description: str) -> tuple[Any, Any]:
@@ -122,17 +149,14 @@ def _add_document_fields(schema: Any) -> None:
     schema.add_field("title", DataType.VARCHAR, max_length=TITLE_BYTES)
     schema.add_field("source", DataType.VARCHAR, max_length=PATH_BYTES)
     schema.add_field("tenant", DataType.VARCHAR, max_length=NAME_BYTES)
-    for name, length, capacity in (
-        ("tags", NAME_BYTES, MAX_TAGS),
-        ("labels", LABEL_CHARS, MAX_LABELS),
-    ):
-        schema.add_field(
-            name,
-            DataType.ARRAY,
-            element_type=DataType.VARCHAR,
-            max_length=length,
-            max_capacity=capacity,
-        )
+    schema.add_field("tags", DataType.JSON)
+    schema.add_field(
+        "labels",
+        DataType.ARRAY,
+        element_type=DataType.VARCHAR,
+        max_length=LABEL_CHARS,
+        max_capacity=MAX_LABELS,
+    )
     schema.add_field("metadata", DataType.JSON)
     schema.add_field("time_ms", DataType.INT64)
 
@@ -146,6 +170,9 @@ def document_entity(document: Document) -> dict[str, Any]:
     """Return the row of a document."""
     return {
         **_shared_entity(document, extra_labels=[*_own_labels(document), *document.marks]),
+        MARKS: list(document.marks),
+        SOURCE_KEY: source_key(document.source),
+        LISTED_AS: _listed_as(document.title, document.source),
         "sha256": document.sha256,
         "pages": document.pages,
         "status": document.status,
@@ -157,11 +184,13 @@ def document_entity(document: Document) -> dict[str, Any]:
 
 def row_entity(row: Row) -> dict[str, Any]:
     """The row of a page or a chunk; readings that the schema does not name become fields too."""
+    row_id = page_row_id(row.document.tenant, row.document.doc_id, row.page, row.chunk)
     return {
         EXPECTED_CER: UNKNOWN_CER,
         **row.readings,
         **_shared_entity(row.document, extra_labels=[]),
-        "row_id": page_row_id(row.document.tenant, row.document.doc_id, row.page, row.chunk),
+        **_keys_of_row(row_id),
+        "row_id": row_id,
         "page": row.page,
         "chunk": row.chunk,
         "kind": row.kind,
@@ -177,11 +206,38 @@ def row_entity(row: Row) -> dict[str, Any]:
 def to_document(entity: dict[str, Any]) -> Document:
     """Return a document from its row."""
     fields = {name: entity[name] for name in DOCUMENT_FIELDS}
-    marks = tuple(label for label in fields.pop("labels") if is_mark(label))
-    return Document(
-        **fields
-        | {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"]), "marks": marks}
-    )
+    fields |= {"tags": tuple(fields["tags"]), "metadata": dict(fields["metadata"])}
+    return Document(**fields, marks=marks_in(entity))
+
+
+def marks_in(entity: dict[str, Any]) -> tuple[str, ...]:
+    """Return the marks of a document's row; rows of older collections have them in their labels."""
+    marks = entity.get(MARKS)
+    return tuple(filter(is_mark, entity["labels"]) if marks is None else marks)
+
+
+def source_key(source: str) -> str:
+    """Return the digest by which documents of a source can be found."""
+    return filter_label("source", source)
+
+
+def with_keys(entity: dict[str, Any]) -> dict[str, Any]:
+    """Return a row, or a document's, with the keys and marks that older collections lack."""
+    if "row_id" in entity:
+        return entity | _keys_of_row(entity["row_id"])
+    return entity | {
+        MARKS: list(marks_in(entity)),
+        SOURCE_KEY: source_key(entity["source"]),
+        LISTED_AS: _listed_as(entity["title"], entity["source"]),
+    }
+
+
+def _keys_of_row(row_id: str) -> dict[str, str]:
+    return {PAGE_KEY: row_id.rpartition(":")[0], TENANT_KEY: row_id.partition(":")[0]}
+
+
+def _listed_as(title: str, source: str) -> str:
+    return cut_utf8(f"{title}\n{source_name(source)}".casefold(), LISTED_BYTES)
 
 
 def row_facts(document: Document) -> dict[str, Any]:

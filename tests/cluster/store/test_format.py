@@ -21,6 +21,7 @@ from cluster.settings import Settings, load_settings
 from cluster.store import schema
 from cluster.store.client import Client
 from cluster.store.format import FORMAT, describe_format, pages_name
+from cluster.store.layout import Layout
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.upgrade import upgrade_collection
 from jobs.collections.copy import copy_collection
@@ -136,7 +137,7 @@ def test_a_newer_format_is_a_clear_error(store: MilvusStore) -> None:
     newer = store.collection("newer")
     client = Client(store.address)
     description = describe_format(FINGERPRINT)
-    client.create(pages_name("newer", FORMAT + 1), *schema.pages_schema(4, description))
+    client.create(pages_name("newer", FORMAT + 1), *schema.pages_schema(4, description, Layout()))
     for call in (newer.fingerprint, lambda: newer.open_collection(FINGERPRINT), newer.documents):
         with pytest.raises(FormatMismatch, match=f"format {FORMAT + 1}"):
             call()
@@ -148,7 +149,9 @@ def test_a_newer_format_is_a_clear_error(store: MilvusStore) -> None:
 def test_what_is_not_there_or_not_ours_is_said(store: MilvusStore) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         upgrade_collection(store.collection("nowhere").address)
-    Client(store.address).create("foreign_pages", *schema.pages_schema(4, json.dumps([1])))
+    Client(store.address).create(
+        "foreign_pages", *schema.pages_schema(4, json.dumps([1]), Layout())
+    )
     with pytest.raises(InvalidInput, match="not Quire's"):
         store.collection("foreign").fingerprint()
 
@@ -157,12 +160,12 @@ def test_a_collection_that_lacks_fields_can_be_upgraded(
     older: Settings, store: MilvusStore
 ) -> None:
     early = store.collection("early")
-    fields, index = schema.pages_schema(4, FINGERPRINT.to_json())
+    fields, index = schema.pages_schema(4, FINGERPRINT.to_json(), Layout())
     fields._fields = [field for field in fields.fields if field.name != "expected_cer"]
     fields._enable_dynamic_field = False
     client = Client(store.address)
     client.create("early_pages", fields, index)
-    client.create("early_documents", *schema.documents_schema())
+    client.create("early_documents", *schema.documents_schema(Layout()))
     with pytest.raises(FormatMismatch, match="quire upgrade"):
         early.open_collection(FINGERPRINT)
     done = CliRunner().invoke(app, ["status", "--store", older.store, "--json"])
