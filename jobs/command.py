@@ -1,5 +1,6 @@
 """Commands over what is indexed: search, documents, status, forget, upgrade; and vectors."""
 
+import gc
 import json
 from dataclasses import asdict
 from datetime import datetime
@@ -81,6 +82,7 @@ def search(
     json_: Json = False,
 ) -> None:
     """Find pages by text, by screenshot, or by both."""
+    gc.disable()  # seconds of imports, all of which live until this process ends
     settings = load_settings(**settings_among(locals()))
     wanted = Filter(
         tenant=tenant,

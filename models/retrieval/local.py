@@ -54,6 +54,8 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
 def _second_stage(settings: Settings) -> SecondStage | None:
     if settings.rerank in ("none", "late-interaction"):
         return None
+    if settings.rerank == "auto" and settings.mode == "text":
+        return None  # full text alone is asked for where no model shall be loaded
     options = RerankerOptions.from_settings(settings, has_gpu=False)
 
     def load() -> Reranker:
