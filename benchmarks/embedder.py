@@ -34,7 +34,7 @@ from benchmarks.reference import PlainEmbedder
 from cluster.capacity.formulas import page_flops
 from cluster.hardware import accelerators, kind_of
 from models.engine.budget import TokenBudget
-from models.engine.loading import load_checkpoint
+from models.engine.loading import checkpoint_folder
 from models.engine.random_weights import SHAPES, write_random_checkpoint
 from models.images import grid_size
 from models.inputs import MultimodalInput
@@ -191,8 +191,11 @@ def measure(model: str, items: int, console: Console) -> None:
         spec.max_pixels if spec.max_pixels < largest else SWEEP_PIXELS[0][0] * SWEEP_PIXELS[0][1]
     )
     inputs = mixed_pages(items, budget)
-    checkpoint = load_checkpoint(registry.find_spec(model), embedder.fingerprint.precision)  # type: ignore[arg-type]
-    plain = PlainEmbedder(checkpoint.model, checkpoint.processor)
+    plain = PlainEmbedder.from_folder(
+        checkpoint_folder(spec.checkpoint, spec.revision),
+        dtype=torch.bfloat16 if has_gpu else torch.float32,
+        device="cuda" if has_gpu else "cpu",
+    )
     variants = compare(embedder, plain, inputs)
     device = torch.cuda.get_device_name() if has_gpu else f"{torch.get_num_threads()} CPU threads"
     title = f"{items} mixed pages, {spec.name}, {embedder.fingerprint.precision}, {device}"

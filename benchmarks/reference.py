@@ -36,9 +36,16 @@ class PlainEmbedder:
         self._resize = {} if resize else {"do_resize": False}
 
     @classmethod
-    def from_folder(cls, folder: Path | str, *, resize: bool = False) -> "PlainEmbedder":
-        """Load a checkpoint in float32."""
-        model = Qwen3VLModel.from_pretrained(folder, dtype=torch.float32)
+    def from_folder(
+        cls,
+        folder: Path | str,
+        *,
+        resize: bool = False,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+    ) -> "PlainEmbedder":
+        """Load a checkpoint."""
+        model = Qwen3VLModel.from_pretrained(folder, dtype=dtype, device_map={"": device})
         return cls(model, AutoProcessor.from_pretrained(folder), resize=resize)
 
     @torch.inference_mode()

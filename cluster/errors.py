@@ -60,6 +60,10 @@ class StoreUnavailable(QuireError):
     """Milvus, embedded or remote, cannot be reached or refuses the call."""
 
 
+class ServiceUnavailable(QuireError):
+    """A running Quire cannot be reached, or cannot answer now."""
+
+
 class FilesUnavailable(QuireError):
     """Page files, uploads or a backup cannot be written where they are kept."""
 

@@ -6,16 +6,20 @@ Every process adds to the same series; `scrape` brings a cluster's together as P
 import asyncio
 import re
 import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
 
 import ray
 from ray.util import metrics
 
 SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30]
 TOKENS = [64.0, 256.0, 1024.0, 4096.0, 16_384.0]
-SCRAPE_TIMEOUT_S = 3.0
+NODE_TIMEOUT_S = 3.0
+SCRAPE_TIMEOUT_S = 5.0  # of all nodes together; Prometheus itself waits for 10 s
+SCRAPE_THREADS = 32
 OURS = "ray_quire_"  # Ray puts its name before ours
 PASSED_ON = (OURS, "ray_serve_")
 # Labels that Ray adds and that say nothing; those of node and worker keep series apart.
@@ -68,7 +72,7 @@ def count_out_of_memory(deployment: str) -> None:
 async def scrape() -> str:
     """Quire's and Ray Serve's metrics of every node, as Prometheus text, ours by our own names."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node.get("MetricsExportPort")]
-    texts = await asyncio.gather(*(asyncio.to_thread(_node_metrics, node) for node in nodes))
+    texts = await ask_nodes(nodes)
     seen: dict[str, None] = {}  # of several nodes, HELP and TYPE once
     for text in texts:
         for line in text.splitlines():
@@ -79,12 +83,40 @@ async def scrape() -> str:
     return "\n".join(seen) + "\n"
 
 
-def _node_metrics(node: dict[str, Any]) -> str:
-    host = node["NodeManagerAddress"]
-    host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{node['MetricsExportPort']}/metrics"
+async def ask_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what nodes export, side by side, on threads of their own and within a time limit.
+
+    A comment stands for a node that did not answer in time.
+    """
+    loop = asyncio.get_running_loop()
+    calls = {loop.run_in_executor(_threads(), _node_metrics, node): node for node in nodes}
+    if not calls:
+        return []
+    done, late = await asyncio.wait(calls, timeout=SCRAPE_TIMEOUT_S)
+    for call in late:
+        call.cancel()
+    return [call.result() if call in done else _silence(_host(calls[call])) for call in calls]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """No search waits behind nodes that do not answer."""
+    return ThreadPoolExecutor(SCRAPE_THREADS, thread_name_prefix="scrape")
+
+
+def _node_metrics(node: Mapping[str, Any]) -> str:
+    url = f"http://{_host(node)}:{node['MetricsExportPort']}/metrics"
     try:
-        with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:
+        with urllib.request.urlopen(url, timeout=NODE_TIMEOUT_S) as response:
             return str(response.read().decode())
-    except (URLError, TimeoutError):
-        return f"# the metrics agent of {host} does not answer\n"
+    except (OSError, HTTPException):
+        return _silence(_host(node))
+
+
+def _host(node: Mapping[str, Any]) -> str:
+    host = str(node["NodeManagerAddress"])
+    return f"[{host}]" if ":" in host else host
+
+
+def _silence(host: str) -> str:
+    return f"# the metrics agent of {host} does not answer\n"

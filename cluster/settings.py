@@ -281,6 +281,9 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(
         False, description="Serve an address other than loopback without keys."
     )
+    api_key: SecretStr = Field(
+        SecretStr(""), description="Key for the service that `quire search --url` asks."
+    )
     keys_file: str = Field("", description="File of API keys; by default keys.json in the store.")
     shared_folder: str = Field(
         "",

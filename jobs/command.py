@@ -1,7 +1,8 @@
 """Commands over what is indexed: search, documents, status, forget, upgrade; and vectors."""
 
+import gc
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,13 +30,18 @@ from cluster.command_options import (
     settings_among,
 )
 from cluster.core import Condition, Filter, Query
-from cluster.errors import FormatMismatch, NotFound
+from cluster.errors import FormatMismatch, InvalidInput, NotFound
 from cluster.settings import Settings, load_settings
 
 # As jobs/export_vectors.py has them; importing those would cost half a second.
 VectorKind = Literal["multi", "hidden"]
 STATUS_COLUMNS = ("collection", "documents", "pages", "indexing", "skipped", "failed", "model")
 Pooling = Literal["none", "mean", "max", "std", "concat", "attention"]
+
+# Of `quire search`: what a request may choose, and what is the service's own.
+CHOICES = ("mode", "rerank", "rerank_k", "top_k", "sort")
+LOCAL_FLAGS = {"evidence", "fusion", "dense_weight", "reranker", "late_interaction", "plan"}
+LOCAL_FLAGS |= {"model", "precision", "dimensions", "max_pixels", "store"}
 
 app = command_group()
 
@@ -78,10 +84,15 @@ def search(
     max_pixels: MaxPixels = None,
     store: Store = None,
     collection: Collection = None,
+    url: Annotated[
+        str, typer.Option(help="Ask the `quire serve` at this address; loads nothing here.")
+    ] = "",
     json_: Json = False,
 ) -> None:
     """Find pages by text, by screenshot, or by both."""
-    settings = load_settings(**settings_among(locals()))
+    gc.disable()  # seconds of imports, all of which live until this process ends
+    given = {name: value for name, value in locals().items() if value is not None}
+    settings = load_settings(**settings_among(given))
     wanted = Filter(
         tenant=tenant,
         tags=tuple(tag or ()),
@@ -91,13 +102,24 @@ def search(
         before=before,
         min_cer=min_cer,
         max_cer=max_cer,
-        condition=_read_filter(filter_),
     )
-    query = Query(text=text, image=_read_image(image, settings), filter=wanted)
-    from models.retrieval.local import open_retriever
+    if url:
+        if local := sorted(LOCAL_FLAGS & given.keys()):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in local)
+            raise InvalidInput(f"leave out {flags}: with --url the service has its own")
+        from jobs.service import Service, search_body
 
-    with open_retriever(settings) as retriever:
-        hits = retriever.hits(query, settings)
+        choices = {name: given.get(name) for name in CHOICES}
+        body = search_body(text, image, wanted, filter_, choices)
+        key = settings.api_key.get_secret_value()
+        hits = Service(url, key, settings.request_timeout_s).search(body, collection)
+    else:
+        wanted = replace(wanted, condition=_read_filter(filter_))
+        query = Query(text=text, image=_read_image(image, settings), filter=wanted)
+        from models.retrieval.local import open_retriever
+
+        with open_retriever(settings) as retriever:
+            hits = retriever.hits(query, settings)
     drawn = []
     if evidence is not None:
         from jobs.evidence_pictures import draw_evidence

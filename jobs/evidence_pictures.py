@@ -70,7 +70,7 @@ def _finder(settings: Settings, files: PageFiles) -> EvidenceFinder:
 
     @cache
     def embedder() -> Qwen3VLEmbedder:
-        return Qwen3VLEmbedder(EmbedderOptions.from_settings(settings, has_gpu=False))
+        return Qwen3VLEmbedder(EmbedderOptions.from_settings(settings, has_gpu=None))
 
     async def late(text: str, page: PageKey) -> Evidence:
         return search().evidence(text, page)

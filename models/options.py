@@ -30,10 +30,11 @@ class EmbedderOptions:
     device: str = ""
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "EmbedderOptions":
+    def from_settings(cls, settings: Settings, *, has_gpu: bool | None) -> "EmbedderOptions":
         """Return the settings' choices with "auto" resolved: bf16 on a GPU, fp32 on a CPU.
 
-        Raises ModelUnavailable or InvalidInput.
+        `has_gpu` None leaves "auto" to the process that loads the model. Raises ModelUnavailable
+        or InvalidInput.
         """
         spec = registry.find_spec(settings.model)
         if settings.batch_tokens < spec.max_tokens:
@@ -87,8 +88,11 @@ class RerankerOptions:
     device: str = ""
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "RerankerOptions":
-        """The settings' choices with "auto" resolved. Raises ModelUnavailable or InvalidInput."""
+    def from_settings(cls, settings: Settings, *, has_gpu: bool | None) -> "RerankerOptions":
+        """Return the settings' choices, with "auto" resolved as for an embedder.
+
+        Raises ModelUnavailable or InvalidInput.
+        """
         spec = registry.find_spec(settings.reranker, "reranker")
         if settings.rerank_batch_tokens < spec.max_tokens:
             raise InvalidInput(
@@ -136,7 +140,9 @@ def _portable(name: str, spec: ModelSpec) -> str:
     return name if name in registry.specs else spec.checkpoint
 
 
-def _resolve(precision: Literal["auto"] | Precision, has_gpu: bool) -> Precision:
-    if precision == "auto":
+def _resolve(
+    precision: Literal["auto"] | Precision, has_gpu: bool | None
+) -> Literal["auto"] | Precision:
+    if precision == "auto" and has_gpu is not None:
         return "bf16" if has_gpu else "fp32"
     return precision

@@ -49,7 +49,9 @@ Collections = Sequence[str] | None  # that a caller may use beside our own; None
 READY_TIMEOUT_S = 2.0
 JOB_TIMEOUT_S = 10.0
 STORE_THREADS = 32
-FILE_THREADS = 8
+TRANSFER_THREADS = 8  # whole documents in and out, for minutes
+PAGE_FILE_THREADS = 16  # page images that are read: they wait for a disk or an object store
+IMAGE_THREADS = 8  # images of requests and answers that are decoded and drawn
 MAX_COLLECTIONS = 64  # beside our own, that are kept at hand
 SECONDS_READY = 5.0  # how long a good answer of a model is believed
 
@@ -85,7 +87,10 @@ class Router:
         self._link = StoreConnection(settings)
         self._images = PageFiles.from_settings(settings)
         self._uploads = Uploads.from_settings(settings)
-        self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
+        # Apart, so that neither uploads nor drawing hold up the pictures of a search.
+        self._transfers = ThreadPoolExecutor(TRANSFER_THREADS, thread_name_prefix="transfers")
+        self._page_reads = ThreadPoolExecutor(PAGE_FILE_THREADS, thread_name_prefix="page-files")
+        self._drawing = ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="images")
         self._ready_until: dict[str, float] = {}
         self._store_pool: ThreadPoolExecutor | None = None
         self._opened: MilvusStore | None = None  # as the link gave it
@@ -100,8 +105,18 @@ class Router:
             asyncio.get_running_loop().set_default_executor(self._store_pool)
 
     async def in_background(self, work: Callable[..., T], *args: Any) -> T:
-        """Work with files and images, on threads of its own: no search waits for it."""
-        return await asyncio.get_running_loop().run_in_executor(self._files, work, *args)
+        """Work on images, on threads of its own: no search waits for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._drawing, work, *args)
+
+    async def transfer(self, work: Callable[..., T], *args: Any) -> T:
+        """Move a whole document in or out, on threads of its own: no picture waits for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._transfers, work, *args)
+
+    async def _page_file(self, tenant: str, doc_id: str, number: int) -> bytes:
+        """Read the JPEG of a page. Raises NotFound."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._page_reads, self._images.get, tenant, doc_id, number
+        )
 
     def close(self) -> None:
         """Leave the store."""
@@ -205,7 +220,7 @@ class Router:
         )
         if not known:  # what was deleted is gone, whatever is left of it
             raise NotFound(f"there is no page {number} of document {doc_id}")
-        return await self.in_background(self._images.get, tenant, doc_id, number)
+        return await self._page_file(tenant, doc_id, number)
 
     async def evidence(
         self,
@@ -245,7 +260,7 @@ class Router:
     ) -> tuple[Page, Evidence, bytes]:
         """Return a page, what makes it hard to read, and its JPEG. Raises NotFound and its like."""
         page, _ = await self.page(tenant, doc_id, number)
-        jpeg = await self.in_background(self._images.get, tenant, doc_id, number)
+        jpeg = await self._page_file(tenant, doc_id, number)
         attribution = await self._quality.attribute(jpeg, _left(deadline))
         return page, of_contributions(attribution.contribution), jpeg
 
@@ -275,7 +290,7 @@ class Router:
 
     async def keep_upload(self, tenant: str, name: str, file: IO[bytes]) -> str:
         """Keep an uploaded file; returns its source. Raises InvalidInput."""
-        return await self.in_background(self._uploads.put, tenant, name, file)
+        return await self.transfer(self._uploads.put, tenant, name, file)
 
     async def change(self, tenant: str, doc_id: str, changes: Mapping[str, Any]) -> Document:
         """Change title, tags or metadata of a document, embedding nothing.

@@ -66,7 +66,8 @@ ARROWS = {
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),
         "evidence_pictures": (),
-        "command": ("hits", "evidence_pictures", "export_vectors"),
+        "service": (),
+        "command": ("hits", "service", "evidence_pictures", "export_vectors"),
     },
     "serve": {
         "auth": (),

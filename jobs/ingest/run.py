@@ -196,12 +196,14 @@ def _render_workers(settings: Settings, checkers: int, embed_cpus: float) -> int
     """Rendering workers: as many as asked for, and never more than can be placed.
 
     With one stage that is never placed, the pipeline would wait for ever. One CPU stays free for
-    Ray's own splitting of blocks. Raises InvalidInput.
+    Ray's own splitting of blocks, and by default one for each embedding worker on a GPU: what it
+    reserves is less than what it needs to keep the GPU busy. Raises InvalidInput.
     """
     fit = int(free_cpus() - 1 - (checkers + 1) * WAITING_CPUS - embed_cpus)
     if fit < 1:
         raise InvalidInput("this Ray has too few CPUs for one worker of each stage: add CPUs")
-    return min(settings.render_workers or max(1, cluster_cpus() - 1), fit)
+    launching = _embed_workers(settings) if cluster_gpus() > 0 else 0
+    return min(settings.render_workers or max(1, cluster_cpus() - 1 - launching), fit)
 
 
 class _Run:

@@ -5,7 +5,6 @@ from functools import cache
 
 import torch
 from torch.nn import functional
-from torch.nn.attention.varlen import varlen_attn
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ def attend(
     """
     grouped = query.shape[1] != key.shape[1]
     if query.dtype in (torch.float16, torch.bfloat16) and _has_flash(query.device):
+        from torch.nn.attention.varlen import varlen_attn  # brings torch's compilers along
+
         out = varlen_attn(
             query,
             key,

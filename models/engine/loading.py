@@ -1,22 +1,29 @@
 """Checkpoints into memory: files checked first, revision pinned, safetensors only, no code."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoProcessor, BitsAndBytesConfig, Qwen3VLModel
-from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from cluster.capacity.shapes import Precision
 from cluster.errors import ModelUnavailable, OutOfMemory
 from models.engine.budget import refusal_of
+from models.engine.modules import Qwen3VL, is_covered, load_modules
+from models.engine.processor import Processor
 from models.registry import ModelSpec
 
+if TYPE_CHECKING:  # its import takes seconds, and most checkpoints are loaded without it
+    from transformers import BitsAndBytesConfig, Qwen3VLModel
+
 NF4_BLOCK = 64
+ADAPTER_FILE = "adapter_config.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 CHECKPOINT_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
 
 
@@ -25,8 +32,8 @@ class Checkpoint:
     """A loaded model with its processor."""
 
     folder: Path
-    model: Qwen3VLModel
-    processor: Any
+    model: "Qwen3VL | Qwen3VLModel"
+    processor: Processor
     precision: Precision
 
 
@@ -46,21 +53,17 @@ def load_checkpoint(
         precision = "bf16" if target.startswith("cuda") else "fp32"
     folder = checkpoint_folder(spec.checkpoint, spec.revision)
     check_files(folder)
-    quantized = precision in ("int8", "nf4")
-    if precision == "nf4":
-        _check_nf4_shapes(folder)
-    # CPUs without matrix units compute bf16 slower than fp32.
-    compute = torch.bfloat16 if target.startswith("cuda") else torch.float32
-    model: Qwen3VLModel = load_weights(
-        Qwen3VLModel,
-        folder,
-        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, compute),
-        device=target,
-        quantization=_quantization(precision, compute, quantize_vision),
-    )
-    if quantized:
-        _check_quantized(model, quantize_vision)
-    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    processor = Processor(folder)
+    if precision in ("int8", "nf4"):
+        model = _load_quantized(folder, precision, target, quantize_vision)
+        return Checkpoint(folder, model, processor, precision)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    config = json.loads((folder / "config.json").read_text())
+    if is_covered(config) and not (folder / ADAPTER_FILE).is_file():
+        return Checkpoint(folder, _load_wide(folder, config, dtype, target), processor, precision)
+    from transformers import Qwen3VLModel
+
+    model = load_weights(Qwen3VLModel, folder, dtype=dtype, device=target)
     return Checkpoint(folder, model, processor, precision)
 
 
@@ -70,16 +73,18 @@ def load_weights(
     *,
     dtype: torch.dtype,
     device: str,
-    quantization: BitsAndBytesConfig | None = None,
+    quantization: "BitsAndBytesConfig | None" = None,
     may_lack: tuple[str, ...] = (),
 ) -> Any:
     """Return a model of a transformers class `kind`; `may_lack` are tensors that it does without.
 
     Raises ModelUnavailable or OutOfMemory.
     """
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
     disable_progress_bar()  # it would tear the progress display of the job that loads us
     set_verbosity_error()  # it lists the weights that we leave out on purpose
-    try:
+    with _readable(folder):
         model, found = kind.from_pretrained(
             folder,
             output_loading_info=True,
@@ -89,18 +94,9 @@ def load_weights(
             local_files_only=True,
             quantization_config=quantization,
         )
-    except (OSError, SafetensorError) as error:
-        raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
-    except RuntimeError as error:
-        raise OutOfMemory(
-            f"the checkpoint in {folder} does not fit into the GPU memory that it may take: give "
-            "it a larger share or precision int8, or let `quire plan` choose "
-            f"({refusal_of(error)})"
-        ) from error
     missing = [name for name in found["missing_keys"] if name not in may_lack]
-    if lacking := [*missing, *found["mismatched_keys"]]:
-        # transformers would go on with random weights in their place.
-        raise ModelUnavailable(f"the checkpoint in {folder} lacks {len(lacking)} weights")
+    # transformers would go on with random weights in their place.
+    _check_complete(folder, len([*missing, *found["mismatched_keys"]]))
     return model
 
 
@@ -168,19 +164,69 @@ def _fetch(checkpoint: str, revision: str) -> Path:
         ) from error
 
 
-def _quantization(
-    precision: str, compute: torch.dtype, quantize_vision: bool
-) -> BitsAndBytesConfig | None:
-    if precision not in ("int8", "nf4"):
-        return None
-    skip = ["lm_head"] if quantize_vision else ["visual", "lm_head"]
-    return BitsAndBytesConfig(
+def _load_wide(folder: Path, config: Any, dtype: torch.dtype, device: str) -> Qwen3VL:
+    """Load fp32 or bf16 into modules of our own. Raises ModelUnavailable or OutOfMemory."""
+    with _readable(folder):
+        model, lacking = load_modules(config, _weight_files(folder), dtype=dtype, device=device)
+    _check_complete(folder, lacking)
+    return model
+
+
+def _load_quantized(
+    folder: Path, precision: str, device: str, quantize_vision: bool
+) -> "Qwen3VLModel":
+    """Load int8 or nf4 by transformers and bitsandbytes.
+
+    Raises ModelUnavailable or OutOfMemory.
+    """
+    if precision == "nf4":
+        _check_nf4_shapes(folder)
+    from transformers import BitsAndBytesConfig, Qwen3VLModel
+
+    # CPUs without matrix units compute bf16 slower than fp32.
+    compute = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    quantization = BitsAndBytesConfig(
         load_in_8bit=precision == "int8",
         load_in_4bit=precision == "nf4",
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=compute,
-        llm_int8_skip_modules=skip,
+        llm_int8_skip_modules=["lm_head"] if quantize_vision else ["visual", "lm_head"],
     )
+    model: Qwen3VLModel = load_weights(
+        Qwen3VLModel, folder, dtype=compute, device=device, quantization=quantization
+    )
+    _check_quantized(model, quantize_vision)
+    return model
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint's weights, as transformers chooses them."""
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
+    if (folder / INDEX_FILE).is_file():
+        names = json.loads((folder / INDEX_FILE).read_text())["weight_map"].values()
+        return [folder / name for name in sorted(set(names))]
+    return sorted(folder.glob("*.safetensors"))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Raise ModelUnavailable for files that cannot be read, OutOfMemory where memory is short."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ModelUnavailable(f"the checkpoint in {folder} cannot be read: {error}") from error
+    except RuntimeError as error:
+        raise OutOfMemory(
+            f"the checkpoint in {folder} does not fit into the GPU memory that it may take: give "
+            "it a larger share or precision int8, or let `quire plan` choose "
+            f"({refusal_of(error)})"
+        ) from error
+
+
+def _check_complete(folder: Path, lacking: int) -> None:
+    if lacking:
+        raise ModelUnavailable(f"the checkpoint in {folder} lacks {lacking} weights")
 
 
 def _check_nf4_shapes(folder: Path) -> None:
@@ -194,7 +240,7 @@ def _check_nf4_shapes(folder: Path) -> None:
             )
 
 
-def _check_quantized(model: Qwen3VLModel, quantize_vision: bool) -> None:
+def _check_quantized(model: "Qwen3VLModel", quantize_vision: bool) -> None:
     """The skip list matches by module name and says nothing when it misses: look."""
     from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 

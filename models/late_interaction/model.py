@@ -164,7 +164,7 @@ def _family(folder: Path) -> _Family:
     """Return the architecture of a checkpoint, by its config. Raises ModelUnavailable."""
     from colpali_engine import models as engine
 
-    _forget_engines_renaming()
+    forget_engines_renaming()
     families = {
         "paligemma": _Family(
             engine.ColPali, engine.ColPaliProcessor, may_lack=("model.lm_head.weight",)
@@ -178,7 +178,7 @@ def _family(folder: Path) -> _Family:
     return families[kind]
 
 
-def _forget_engines_renaming() -> None:
+def forget_engines_renaming() -> None:
     """Undo what the engine does to transformers when it is imported.
 
     It registers the names of ColQwen3's weights for every Qwen3-VL model of the process: embedders

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from models.late_interaction.maxsim import maxsim, similarities
 from models.late_interaction.pooling import merge_tokens
 from models.protocols import LateInteraction
 
+READERS = 16  # files at a time: an object store takes 30 ms for each, however many are asked for
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +40,7 @@ class LateSearch:
 
         Raises InvalidInput where none of them has any.
         """
-        stored = [self._held(page) for page in pages]
+        stored = list(_readers().map(self._held, pages))
         present = [page for page in stored if page is not None]
         if pages and not present:
             raise InvalidInput(
@@ -70,6 +73,12 @@ class LateSearch:
         except InvalidInput as error:  # one damaged file is no reason to fail a search
             log.warning("multi-vectors of page %s of %s: %s", page.page, page.doc_id, error)
             return None
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """Threads that read files, of all searches of this process together."""
+    return ThreadPoolExecutor(READERS, thread_name_prefix="multi-vectors")
 
 
 def token_evidence(

@@ -1,8 +1,8 @@
 """One multimodal input of an embedder → token ids, positions and uint8 pixels."""
 
 import unicodedata
-from typing import Any
 
+from models.engine.processor import Processor
 from models.inputs import EncodedInput, MultimodalInput
 from models.qwen3_vl.prompts import VIDEO, Prompt, PromptTokenizer, content_of
 from models.qwen3_vl.visuals import VisualBudget
@@ -14,7 +14,13 @@ class InputEncoder:
     """Encodes inputs for one checkpoint."""
 
     def __init__(
-        self, processor: Any, *, min_pixels: int, max_pixels: int, max_tokens: int, instruction: str
+        self,
+        processor: Processor,
+        *,
+        min_pixels: int,
+        max_pixels: int,
+        max_tokens: int,
+        instruction: str,
     ) -> None:
         self.max_tokens = max_tokens
         self.instruction = instruction

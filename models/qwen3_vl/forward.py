@@ -1,33 +1,32 @@
-"""The Qwen3-VL forward over packed inputs, on the weights of a transformers model.
+"""The Qwen3-VL forward over packed inputs, on models/engine/modules.py or a transformers model.
 
 It computes what `Qwen3VLModel.forward` computes for each input alone, but without padding, KV
 cache, lm_head, Conv3d or host syncs. Not covered: generation and training.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import Qwen3VLModel
-from transformers.vision_utils import (
-    get_vision_interpolation_indices_and_weights,
-    get_vision_position_ids,
-)
 
 from models.engine.attention import Segments, attend
+from models.engine.modules import Qwen3VL
+from models.qwen3_vl.grid_positions import grid_positions
 from models.qwen3_vl.packing import PackedBatch
 from models.qwen3_vl.visuals import FRAMES_PER_STEP, visual_tokens
+
+if TYPE_CHECKING:
+    from transformers import Qwen3VLModel
 
 
 class PackedQwen3VL:
     """Runs packed batches on the model's device and in its precision."""
 
     def __init__(
-        self, model: Qwen3VLModel, image_mean: list[float], image_std: list[float]
+        self, model: "Qwen3VL | Qwen3VLModel", image_mean: list[float], image_std: list[float]
     ) -> None:
         self.model = model.eval()
         # transformers composes these modules at run time; their types are not declared.
@@ -159,7 +158,7 @@ class PackedQwen3VL:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Taps int64[P, 4] and weights [P, 4] into the position table; coordinates int64[P, 2]."""
         parts = [
-            _grid_positions(
+            grid_positions(
                 max(1, visual.shape[0] // FRAMES_PER_STEP),
                 visual.shape[1] // self.patch,
                 visual.shape[2] // self.patch,
@@ -174,17 +173,6 @@ class PackedQwen3VL:
             weights.to(self.device, non_blocking=True),
             coordinates.to(self.device, non_blocking=True),
         )
-
-
-@lru_cache(maxsize=256)
-def _grid_positions(
-    steps: int, rows: int, columns: int, merge: int, side: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    grid = torch.tensor([[steps, rows, columns]])
-    indices, weights = get_vision_interpolation_indices_and_weights(
-        grid, num_grid_per_side=side, align_corners=True, spatial_merge_size=merge
-    )
-    return indices, weights, get_vision_position_ids(grid, merge)
 
 
 def _vision_block(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cluster.errors import InvalidInput
+from models.engine.processor import Processor
 from models.images import MERGE, PATCH_PX
 from models.inputs import EncodedInput, Video
 from models.qwen3_vl.visuals import FRAMES_PER_STEP, visual_tokens
@@ -30,7 +31,7 @@ class Prompt:
 class PromptTokenizer:
     """Renders and tokenises prompts for one checkpoint; template and tokens are its own."""
 
-    def __init__(self, processor: Any, *, closing_token: str = "") -> None:
+    def __init__(self, processor: Processor, *, closing_token: str = "") -> None:
         """`closing_token`: what every input ends on; "" leaves the end to the template."""
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -62,7 +63,7 @@ class PromptTokenizer:
         """Return what must be appended so that inputs end on `token`: some tokenizers add it."""
         if not token:
             return []
-        closing = self.tokenizer.convert_tokens_to_ids(token)
+        closing = self.tokenizer.get_vocab()[token]
         probe = self._render(Prompt("x", ({"type": "text", "text": "x"},)))
         return [] if self.tokenizer(probe)["input_ids"][-1] == closing else [closing]
 
@@ -72,10 +73,7 @@ class PromptTokenizer:
             {"role": "system", "content": [{"type": "text", "text": self.neutral(prompt.system)}]},
             {"role": "user", "content": [self._neutral_part(part) for part in prompt.parts]},
         ]
-        rendered = self.processor.apply_chat_template(
-            conversation, tokenize=False, add_generation_prompt=True
-        )
-        return str(rendered)
+        return self.processor.apply_chat_template(conversation, add_generation_prompt=True)
 
     def _neutral_part(self, part: Part) -> Part:
         return {**part, "text": self.neutral(part["text"])} if "text" in part else part

@@ -5,12 +5,12 @@ The prompt is the one Qwen3-VL-Reranker was trained with. Source: its model card
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from cluster.errors import InvalidInput
 from models.engine.budget import plan_batches
+from models.engine.processor import Processor
 from models.inputs import EncodedInput, MultimodalInput
 from models.qwen3_vl.prompts import Part, Prompt, PromptTokenizer, content_of
 from models.qwen3_vl.visuals import VisualBudget, visual_tokens
@@ -55,7 +55,7 @@ class PairEncoder:
 
     def __init__(
         self,
-        processor: Any,
+        processor: Processor,
         *,
         min_pixels: int,
         max_pixels: int,

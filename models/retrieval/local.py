@@ -40,8 +40,8 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
         if settings.mode == "text":
             yield Retriever(lambda: store, None, second, match)
             return
-        options = EmbedderOptions.from_settings(settings, has_gpu=False)
-        if settings.precision == "auto":  # the collection's own
+        options = EmbedderOptions.from_settings(settings, has_gpu=None)
+        if options.precision == "auto":  # the collection's own
             options = replace(options, precision=_precision_of(fingerprint))
         # Before a model is loaded for nothing.
         store.check_fingerprint(options.fingerprint(options.resolved_precision))
@@ -54,7 +54,9 @@ def open_retriever(settings: Settings) -> Iterator[Retriever]:
 def _second_stage(settings: Settings) -> SecondStage | None:
     if settings.rerank in ("none", "late-interaction"):
         return None
-    options = RerankerOptions.from_settings(settings, has_gpu=False)
+    if settings.rerank == "auto" and settings.mode == "text":
+        return None  # full text alone is asked for where no model shall be loaded
+    options = RerankerOptions.from_settings(settings, has_gpu=None)
 
     def load() -> Reranker:
         from models.qwen3_vl.reranker import Qwen3VLReranker

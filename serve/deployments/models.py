@@ -18,10 +18,16 @@ class ServedModels:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, has_gpu: bool) -> "ServedModels":
-        """The settings' choices with "auto" resolved. Raises ModelUnavailable or InvalidInput."""
+        """Return the settings' choices with "auto" resolved.
+
+        `has_gpu`: this Ray has one now. Replicas that ask for a share of a GPU start on no other
+        machine, so they have one whenever it comes. Raises ModelUnavailable or InvalidInput.
+        """
+        embeds_on_gpu = has_gpu or bool(settings.embedder_replicas.gpus)
+        reranks_on_gpu = has_gpu or bool(settings.reranker_replicas.gpus)
         return cls(
-            EmbedderOptions.from_settings(settings, has_gpu=has_gpu),
-            RerankerOptions.from_settings(settings, has_gpu=has_gpu),
+            EmbedderOptions.from_settings(settings, has_gpu=embeds_on_gpu),
+            RerankerOptions.from_settings(settings, has_gpu=reranks_on_gpu),
             LateInteractionOptions.from_settings(settings),
         )
 

@@ -1,6 +1,8 @@
 """Commands over what is indexed, with filters in their language."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,3 +61,16 @@ def test_a_filter_that_is_wrong_is_one_line_that_says_where(years: Path) -> None
         done = CliRunner().invoke(app, [*command, "--filter", wrong, "--store", str(years)])
         assert done.exit_code == 2
         assert "InvalidInput: filter.year.from: there is no such test" in done.stderr
+
+
+def test_a_search_by_words_alone_needs_no_model_and_no_ray(years: Path) -> None:
+    words = ["search", "common", "--mode", "text", "--store", str(years), "--json"]
+    code = (
+        "import sys, quire\n"
+        f"quire.app({words!r}, standalone_mode=False)\n"
+        "heavy = ('torch', 'ray', 'transformers')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)) == 4
+    assert done.stderr.strip() == "[]"

@@ -13,6 +13,7 @@ from cluster.errors import InvalidInput
 from cluster.settings import load_settings
 from serve.app import application, build_app, emit_config, reserved_cpus
 from serve.deployments.indexer import beside_the_service
+from serve.deployments.models import ServedModels
 from tests.support.serving import quire
 
 
@@ -120,3 +121,11 @@ with socket.socket() as taken:
     except InvalidInput as error:
         print(error)
 """
+
+
+def test_replicas_that_ask_for_a_gpu_run_in_bf16_before_there_is_one() -> None:
+    settings = load_settings(embedder_replicas={"gpus": 1}, reranker_replicas={"gpus": None})
+    models = ServedModels.from_settings(settings, has_gpu=False)
+    assert (models.embedder.precision, models.reranker.precision) == ("bf16", "fp32")
+    chosen = load_settings(precision="fp32", embedder_replicas={"gpus": 1})
+    assert ServedModels.from_settings(chosen, has_gpu=True).embedder.precision == "fp32"

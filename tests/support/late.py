@@ -20,7 +20,10 @@ from transformers import (
     SiglipImageProcessor,
 )
 
+from models.late_interaction.model import forget_engines_renaming
 from models.registry import TINY_FOLDER
+
+forget_engines_renaming()  # checkpoints that other tests save keep their names
 
 
 def save_colpali(folder: Path) -> Path:

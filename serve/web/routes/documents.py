@@ -147,7 +147,7 @@ async def original(
                 raise NotFound("the original file is not where it was") from error
         raise NotFound("the original file has changed since it was indexed")
 
-    path, copies = await service.in_background(fetch)
+    path, copies = await service.transfer(fetch)
     return FileResponse(
         path,
         media_type="application/octet-stream",

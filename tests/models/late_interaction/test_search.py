@@ -1,11 +1,15 @@
 """Search over kept multi-vectors: pages that are damaged or have none."""
 
+import threading
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cluster.core import Document
 from cluster.errors import InvalidInput, NotFound
@@ -14,6 +18,7 @@ from cluster.pages.vectors import PackedVectors, Tile, from_bytes, pack_vectors,
 from models.inputs import MultimodalInput
 from models.late_interaction.model import ColPaliModel
 from models.late_interaction.search import LateSearch, pack_page
+from models.registry import ModelSpec, registry
 from tests.support.checkpoints import picture
 from tests.support.late import unit
 
@@ -80,3 +85,44 @@ def test_pages_without_multi_vectors_of_the_model_score_nothing(
     assert files.pages(document, kind) == {1, 3}
     files.forget(document)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+class SlowFiles(MemoryFileSystem):  # type: ignore[misc]
+    """Files in memory, each read of which waits until several run, as far as they ever do."""
+
+    protocol = "slow"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    together = threading.Barrier(4)
+
+    def cat_file(self, path: str, start: Any = None, end: Any = None, **options: Any) -> bytes:
+        with suppress(threading.BrokenBarrierError):
+            self.together.wait(timeout=10)
+        return bytes(super().cat_file(path, start, end, **options))
+
+
+@dataclass(frozen=True)
+class OneWord:
+    """A model whose every question is one vector."""
+
+    spec: ModelSpec
+
+    def embed_query(self, text: str = "", image: Any = None) -> np.ndarray:
+        return unit(1)
+
+
+def test_candidates_are_read_side_by_side_and_scored_in_their_order() -> None:
+    fsspec.register_implementation("slow", SlowFiles, clobber=True)
+    files = PageFiles("slow://pages", "quire")
+    spec = registry.find_spec("quire-tiny-colqwen3", "late-interaction")
+    kind = vectors_kind(spec.name, spec.revision)
+    pages = [PageKey("t", DOC_ID, number) for number in range(1, 9)]
+    rng = np.random.default_rng(0)
+    kept = [rng.normal(size=(4, unit(1).shape[1])).astype(np.float32) for _ in pages]
+    for page, vectors in zip(pages, kept, strict=True):
+        packed = pack_vectors(vectors, (Tile(2, 2),), storage="fp16")
+        files.put(*page, data=to_bytes(packed), kind=kind)
+    scores = LateSearch(cast(Any, OneWord(spec)), files).score(MultimodalInput(text="a"), pages)
+    assert not SlowFiles.together.broken, "four reads never ran at the same time"
+    expected = [(unit(1) @ vectors.T).max() for vectors in kept]
+    np.testing.assert_allclose(scores, expected, atol=1e-2)

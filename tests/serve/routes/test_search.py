@@ -2,6 +2,9 @@
 
 import base64
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +13,7 @@ import pytest
 from cluster.core import Query
 from models.retrieval.retriever import Retriever
 from tests.support.client import data_url, problem, search
-from tests.support.serving import Server
+from tests.support.serving import Server, quire
 
 TEXTS = ["cracked seat tube", "焙煎中に火が出たとき", "영수증 12,000원"]
 
@@ -107,3 +110,34 @@ def test_quality_filters_and_orders(client: httpx.Client) -> None:
         400,
         "invalid_input",
     )
+
+
+@pytest.mark.parametrize(
+    "words", [["--mode", "text", "--rerank", "none"], ["--rerank", "cross-encoder"]]
+)
+def test_the_command_line_asks_the_service_and_prints_the_same(
+    server: Server, words: list[str]
+) -> None:
+    flags = ["search", "cracked seat tube", "--top-k", "3", "--tag", "demo", "--json", *words]
+    here = json.loads(quire(*flags, "--store", str(server.settings.store)))
+    there = json.loads(quire(*flags, "--url", server.url))
+    assert len(here) == len(there) == 3
+    for local, remote in zip(here, there, strict=True):
+        assert list(local) == list(remote)
+        local["source"] = Path(local["source"]).name
+        for shown in (local, remote):
+            del shown["text"]  # the service has a snippet of it
+        assert remote == pytest.approx(local)
+
+
+def test_asking_a_service_loads_nothing(server: Server) -> None:
+    words = ["search", "seat tube", "--url", server.url, "--json"]
+    code = (
+        "import sys, quire\n"
+        f"quire.app({words!r}, standalone_mode=False)\n"
+        "heavy = ('torch', 'ray', 'pymilvus', 'numpy', 'PIL', 'fsspec')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)
+    assert done.stderr.strip() == "[]"
