@@ -11,7 +11,7 @@ import torch
 from models.engine.budget import TokenBudget
 from models.engine.loading import load_checkpoint
 from models.engine.pending import Pending
-from models.images import FACTOR_PX
+from models.images import FACTOR_PX, blank_page
 from models.inputs import EncodedInput, MultimodalInput, Picture
 from models.options import EmbedderOptions, Pooling
 from models.qwen3_vl.encoder import InputEncoder
@@ -44,7 +44,8 @@ class Qwen3VLEmbedder:
         self._turn = Lock()
         self.fingerprint = options.fingerprint(checkpoint.precision)
         images = checkpoint.processor.image_processor
-        self.forward = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std).forward
+        packed = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std)
+        self.forward, self.device = packed.forward, packed.device
         self.encoder = InputEncoder(
             checkpoint.processor,
             min_pixels=spec.min_pixels,
@@ -83,6 +84,17 @@ class Qwen3VLEmbedder:
             encoded = host.map(lambda window: [self.encode(item) for item in window], windows)
             parts = [self.embed_encoded(window) for window in encoded]
         return np.concatenate(parts) if parts else self.embed_encoded([])
+
+    def warm_up(self) -> None:
+        """Embed a short query and, on a GPU, a full batch of pages.
+
+        What the first shapes of a GPU cost (libraries, memory) is paid before anybody waits.
+        Raises OutOfMemory.
+        """
+        self.embed([MultimodalInput(text="warm up")])
+        if self.device.type == "cuda":
+            page = self.encode(MultimodalInput(images=(blank_page(self.fingerprint.max_pixels),)))
+            self.embed_encoded([page] * max(1, self.budget.tokens // page.tokens))
 
     def similarities(self, question: MultimodalInput, page: Picture) -> np.ndarray:
         """Compare a question with each visual token of a page → float32[rows, columns], cosine.

@@ -10,6 +10,7 @@ from cluster.errors import ModelUnavailable
 from models.engine.budget import TokenBudget
 from models.engine.loading import load_checkpoint, output_rows
 from models.engine.pending import Pending
+from models.images import blank_page
 from models.inputs import EncodedInput, MultimodalInput
 from models.options import RerankerOptions
 from models.qwen3_vl.forward import PackedQwen3VL
@@ -35,10 +36,10 @@ class Qwen3VLReranker:
         self._turn = Lock()
         images = checkpoint.processor.image_processor
         packed = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std)
-        self.forward = packed.forward
+        self.forward, self.device = packed.forward, packed.device
         yes, no = output_rows(checkpoint, _answer_ids(checkpoint.processor.tokenizer))
         # sigmoid(yes - no) is the softmax over these two answers alone.
-        self._direction = (yes - no).to(packed.device)
+        self._direction = (yes - no).to(self.device)
         self.encoder = PairEncoder(
             checkpoint.processor,
             min_pixels=spec.min_pixels,
@@ -92,12 +93,25 @@ class Qwen3VLReranker:
             started.append(self.start(part))
         return gather(groups, [scores for pending in started for scores in pending.wait()])
 
+    def warm_up(self) -> None:
+        """Score a short text and, on a GPU, a full batch of pages, before anybody waits.
+
+        Raises OutOfMemory.
+        """
+        query = MultimodalInput(text="warm up")
+        self.score(query, [MultimodalInput(text="text")])
+        if self.device.type == "cuda":
+            page = MultimodalInput(images=(blank_page(self.spec.max_pixels),))
+            (group,) = self.encode(query, [page])
+            pages = max(1, self.budget.tokens // group.tokens)
+            self.score_encoded(self.encode(query, [page] * pages))
+
     def _score_groups(self, groups: Sequence[EncodedGroup]) -> Sequence[torch.Tensor]:
         if len(groups) == 1:  # it may have been made for a budget that was halved since
             parts = groups[0].parts(self.budget.tokens)
             return [torch.cat([self._score_batch(pack_groups([part])) for part in parts])]
         sizes = [len(group.branches) for group in groups]
-        return self._score_batch(pack_groups(groups)).split(sizes)
+        return torch.split(self._score_batch(pack_groups(groups)), sizes)
 
     @torch.inference_mode()
     def _score_batch(self, batch: PackedBatch) -> torch.Tensor:
