@@ -7,6 +7,8 @@ import torch
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 
+from models.engine.device import to_device
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -19,7 +21,7 @@ class Segments:
     @classmethod
     def of(cls, lengths: tuple[int, ...], device: torch.device) -> "Segments":
         cumulative = torch.tensor((0, *lengths)).cumsum(0).to(torch.int32)
-        return cls(lengths, cumulative.to(device, non_blocking=True), max(lengths))
+        return cls(lengths, to_device(cumulative, device), max(lengths))
 
 
 def attend(

@@ -7,11 +7,11 @@ import torch
 
 
 class Pending:
-    """Results of several inputs, a tensor [n] each, on their way to the host."""
+    """Results of several inputs, a tensor [n, …] each, on their way to the host."""
 
     def __init__(self, results: Sequence[torch.Tensor]) -> None:
         """Queue the copy behind what computes the results; waits for nothing."""
-        self._ends = np.cumsum([len(result) for result in results])[:-1]
+        self._lengths = [len(result) for result in results]
         joined = torch.cat(list(results)) if results else torch.empty(0)
         self._host = joined.to("cpu", non_blocking=True)  # from a GPU into pinned memory
         self._arrived = torch.cuda.Event(blocking=True) if joined.is_cuda else None
@@ -19,8 +19,9 @@ class Pending:
             self._arrived.record(torch.cuda.current_stream(joined.device))
 
     def wait(self) -> list[np.ndarray]:
-        """Return the result of each input, float32[n], once they are there."""
+        """Return the result of each input, float32[n, …], once they are there."""
         if self._arrived is not None:
             self._arrived.synchronize()
-        values = self._host.numpy()
-        return np.split(values, self._ends) if len(values) else []
+        if not self._lengths:
+            return []
+        return np.split(self._host.numpy(), np.cumsum(self._lengths)[:-1])

@@ -19,6 +19,7 @@ from transformers.vision_utils import (
 )
 
 from models.engine.attention import Segments, attend
+from models.engine.device import to_device
 from models.qwen3_vl.packing import PackedBatch
 from models.qwen3_vl.visuals import FRAMES_PER_STEP, visual_tokens
 
@@ -170,9 +171,9 @@ class PackedQwen3VL:
         ]
         indices, weights, coordinates = (torch.cat(part) for part in zip(*parts, strict=True))
         return (
-            indices.to(self.device, non_blocking=True),
-            weights.to(self.device, non_blocking=True),
-            coordinates.to(self.device, non_blocking=True),
+            to_device(indices, self.device),
+            to_device(weights, self.device),
+            to_device(coordinates, self.device),
         )
 
 
@@ -296,7 +297,4 @@ def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
 
 
 def _to(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    return to_device(torch.from_numpy(np.ascontiguousarray(array)), device)
