@@ -122,6 +122,7 @@ def stage(
     *,
     workers: int,
     batch_size: int,
+    calls: int = 1,
     num_cpus: float = WAITING_CPUS,
     num_gpus: float | None = None,
     restarts: int = WORKER_RESTARTS,
@@ -129,6 +130,7 @@ def stage(
 ) -> Any:
     """Pass batches through `workers` actors, each a `kind(context)`; `options` are Ray's.
 
+    An actor is called with `calls` batches at once, each on a thread.
     A worker that ends is started again up to `restarts` times, and does again what it had in its
     hands; with -1 for ever, for stages that see for themselves that no work ends every worker.
     """
@@ -139,7 +141,11 @@ def stage(
     return dataset.map_batches(
         kind,
         fn_constructor_args=(context,),
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        compute=ray.data.ActorPoolStrategy(
+            size=workers,
+            max_concurrent_calls_per_actor=calls,
+            enable_true_multi_threading=calls > 1,
+        ),
         batch_size=batch_size,
         num_cpus=num_cpus,
         num_gpus=num_gpus,

@@ -47,6 +47,12 @@ def grid_size(width: float, height: float, *, min_pixels: int, max_pixels: int) 
     return grid_w, grid_h
 
 
+def blank_page(max_pixels: int) -> np.ndarray:
+    """Return a white A4 page of nearly `max_pixels` px on the grid, uint8[height, width, 3]."""
+    width, height = grid_size(21_000, 29_700, min_pixels=FACTOR_PX**2, max_pixels=max_pixels)
+    return np.full((height, width, 3), 255, np.uint8)
+
+
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in px of an image file, from its header alone. Raises InvalidInput."""
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 from ray import serve
 
-from cluster.capacity.fit import in_one_process
+from cluster.capacity.fit import in_two_processes
 from cluster.capacity.formulas import replica_memory
 from cluster.capacity.shares import UPLOADS, with_gpu_shares
 from cluster.deployments import DEPLOYMENTS, INDEXER_CPUS, DeviceScaling, Scaling
@@ -97,9 +97,9 @@ def gpu_shares_chosen(settings: Settings) -> Settings:
         "embedder": _memory(models.embedder_spec, models.embedder.precision),
         "reranker": _memory(models.reranker_spec, models.reranker.precision),
     }
-    if settings.multi_vectors != "off":  # an ingest's worker has both models
+    if settings.multi_vectors != "off":  # an ingest's share holds both workers
         late = _memory(models.late_interaction_spec, "bf16")
-        memory[UPLOADS] = in_one_process(memory["embedder"], late)
+        memory[UPLOADS] = in_two_processes(memory["embedder"], late)
     try:
         return with_gpu_shares(settings, gpus, memory, card)
     except InvalidInput:

@@ -95,7 +95,7 @@ def fit(
 ) -> Fit | Rejection:
     """Return the largest of the batch budgets that leaves a replica within 1/slots of a card.
 
-    Budgets below the longest input count as that. `beside`: another model in the same process.
+    Budgets below the longest input count as that. `beside`: another model on the same card.
     """
     if card.is_cpu and precision != "fp32":
         return Rejection(candidate.name, precision, card.name, "CPUs compute in fp32 only")
@@ -136,18 +136,19 @@ def _memory(
     memory = replace(
         memory, vision=int(memory.vision * ratio), language=int(memory.language * ratio)
     )
-    return in_one_process(memory, beside.memory) if beside else memory
+    return in_two_processes(memory, beside.memory) if beside else memory
 
 
-def in_one_process(memory: ReplicaMemory, other: ReplicaMemory) -> ReplicaMemory:
-    """Memory of two models in one process: its context once, and one computes at a time."""
+def in_two_processes(memory: ReplicaMemory, other: ReplicaMemory) -> ReplicaMemory:
+    """Memory of two models on one card, each in a process: both may be at their peak at once."""
+    activations = memory.activations + other.activations
     return ReplicaMemory(
         weights=memory.weights + other.weights,
-        context=memory.context,
-        vision=max(memory.vision, other.vision),
-        language=max(memory.language, other.language),
-        workspace=max(memory.workspace, other.workspace),
-        reserve=max(memory.reserve, other.reserve),
+        context=memory.context + other.context,
+        vision=activations,
+        language=activations,
+        workspace=memory.workspace + other.workspace,
+        reserve=memory.reserve + other.reserve,
     )
 
 

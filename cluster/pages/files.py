@@ -4,7 +4,8 @@ All of a document's files lie in one folder, so that forgetting it forgets them 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from cluster.core import Document, Hit
@@ -14,6 +15,7 @@ from cluster.settings import Settings
 
 IMAGE = "jpg"
 WORDS = "words"
+READ_THREADS = 16  # files of one search that are read side by side
 
 
 def vectors_kind(model: str, revision: str) -> str:
@@ -64,6 +66,18 @@ class PageFiles(DocumentFiles):
             except FileNotFoundError:
                 continue
         raise NotFound(f"page {page} of document {doc_id} has no .{kind} kept")
+
+    def get_all(self, keys: Sequence[PageKey], kind: str = IMAGE) -> list[bytes | None]:
+        """Return the bytes of each page's file, read side by side; None where none is kept."""
+
+        def read(key: PageKey) -> bytes | None:
+            try:
+                return self.get(*key, kind=kind)
+            except NotFound:
+                return None
+
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="page-files") as threads:
+            return list(threads.map(read, keys))
 
     def has(self, tenant: str, doc_id: str, page: int, kind: str = IMAGE) -> bool:
         folders = self._folders_of(tenant, doc_id)

@@ -6,6 +6,7 @@ from typing import Any
 from cluster.core import Fingerprint, Scalar
 from cluster.settings import Settings
 from cluster.store.client import StoreAddress
+from jobs.ingest.gpu_shares import GpuShares
 from jobs.ingest.readings import Reading
 from jobs.rendering.client import RenderTarget
 from models.options import EmbedderOptions
@@ -16,7 +17,8 @@ class IngestContext:
     """The same for all workers of an ingest.
 
     `reindex`: do again what is done. `is_job`: of the service, whose files only a deletion removes.
-    `threads`: of torch in one embedding worker. `readings`: what is read of pages beside vectors.
+    `threads`: of torch in one worker. `gpu`: what embedding and reading workers take of one.
+    `readings`: what is read of pages beside vectors.
     `tenant_mark`: as it was when the ingest began (cluster.store.deletion). `watch`: the actor that
     knows of all workers (jobs.ingest.watch).
     """
@@ -34,6 +36,7 @@ class IngestContext:
     reindex: bool
     is_job: bool
     threads: int
+    gpu: GpuShares
     readings: tuple[Reading, ...]
     tenant_mark: str
     watch: Any

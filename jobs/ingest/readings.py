@@ -8,7 +8,7 @@ a wanted reading, the next ingest does that page again.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from cluster.core import Document, Readings
 from cluster.errors import InvalidInput, NotFound
@@ -27,20 +27,27 @@ if TYPE_CHECKING:
     from models.late_interaction.model import ColPaliModel
     from models.ocr_quality.predictor import QualityPredictor
 
+# In the rendering workers, page by page; or in a stage of its own, with models on a device.
+RunsOn = Literal["cpu", "device"]
 TILES = {1: 1, 4: 5}  # the page alone; the page and its quarters
 
 
 @dataclass(frozen=True)
 class PageInput:
-    """What a reading gets of one page: `scan` is a JPEG as OCR would get it, b"" if not wanted."""
+    """What a reading gets of one page.
+
+    `picture` is the JPEG that is kept, `scan` one as OCR would get it; b"" where no reading of this
+    stage wants it.
+    """
 
     key: PageKey
+    picture: bytes
     scan: bytes
     text: str
 
 
 class ReadingModels:
-    """Models that readings share within one embedding worker; each is loaded when first used."""
+    """Models that readings share within one worker; each is loaded when first used."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -73,8 +80,13 @@ class Reading(Protocol):
     columns: ClassVar[tuple[str, ...]]  # of a page's row, that it fills; none where it keeps files
 
     @property
+    def runs_on(self) -> RunsOn:
+        """Name the stage that it is read in."""
+        ...
+
+    @property
     def needs_scan(self) -> bool:
-        """True where it reads the page as OCR gets it, not only its kept image."""
+        """True where it reads the page as OCR gets it, not its kept picture."""
         ...
 
     @classmethod
@@ -93,7 +105,8 @@ class Reading(Protocol):
     def read(self, pages: Sequence[PageInput], models: ReadingModels) -> list[Readings]:
         """Read pages → the values of its columns, a dict for each page.
 
-        Raises NotFound where an image is gone, InvalidInput where one cannot be used, OutOfMemory.
+        Called from several threads at once where it runs on a device. Raises NotFound where a file
+        is gone, InvalidInput where a picture cannot be used, OutOfMemory.
         """
         ...
 
@@ -107,6 +120,7 @@ class MultiVectors:
     tiles: int
     token_pooling: int
     columns: ClassVar[tuple[str, ...]] = ()
+    runs_on: ClassVar[RunsOn] = "device"
 
     @classmethod
     def wanted(cls, settings: Settings) -> "MultiVectors | None":
@@ -147,7 +161,7 @@ class MultiVectors:
     def read(self, pages: Sequence[PageInput], models: ReadingModels) -> list[Readings]:
         from models.late_interaction.search import pack_page
 
-        images = [page.scan if self.needs_scan else models.files.get(*page.key) for page in pages]
+        images = [page.scan if self.needs_scan else page.picture for page in pages]
         vectors = models.late_interaction.embed_images(images, tiles=self.tiles)
         files = {}
         for page, page_vectors in zip(pages, vectors, strict=True):
@@ -161,15 +175,16 @@ class MultiVectors:
 class ExpectedCer:
     """The character error rate that OCR is predicted to have on a page."""
 
+    runs_on: RunsOn = "cpu"
     columns: ClassVar[tuple[str, ...]] = (EXPECTED_CER,)
-    needs_scan: bool = True
+    needs_scan: ClassVar[bool] = True
 
     @classmethod
     def wanted(cls, settings: Settings) -> "ExpectedCer | None":
         if settings.quality == "off":
             return None
-        load_card(predictor_folder(settings))
-        return cls()
+        card = load_card(predictor_folder(settings))
+        return cls("device" if card.vectors else "cpu")
 
     def done(self, document: Document, store: MilvusStore, files: PageFiles) -> set[int]:
         return set(store.readings(document, self.columns))

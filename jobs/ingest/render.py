@@ -1,5 +1,7 @@
 """The second stage of an ingest: shards → rendered pages; images and words are kept at once.
 
+What is read of a page without a model on a device is read here, of the picture just made.
+
 Hostile bytes are parsed only in the renderer's process. A page that fails travels on with its
 reason, and the stages behind let it pass untouched.
 """
@@ -16,6 +18,8 @@ from cluster.store.milvus import MilvusStore
 from cluster.store.schema import is_cut
 from jobs.ingest.check import cause_of
 from jobs.ingest.context import IngestContext
+from jobs.ingest.read import read_pages
+from jobs.ingest.readings import PageInput, ReadingModels
 from jobs.ingest.rows import Batch, PageWork, Shard, from_texts, to_batch
 from jobs.ingest.watch import MAX_TRIES, Watched
 from jobs.rendering.client import Renderer, RenderLimits
@@ -30,6 +34,11 @@ class RenderPages:
         self.files = PageFiles.from_settings(context.settings)
         self.watched = Watched(context.watch, "rendering")
         self.store = MilvusStore(context.address, self.watched.get_on)
+        self._models = ReadingModels(context.settings)
+        self._readings = [each for each in context.readings if each.runs_on == "cpu"]
+        later = [each for each in context.readings if each.runs_on == "device"]
+        self._sends_scan = any(each.needs_scan for each in later)
+        self._sends_picture = any(not each.needs_scan for each in later)
         self._copies = ExitStack()
         self._copied = ("", "")  # source and stamp of the document that `_path` is a copy of
         self._path = ""
@@ -129,7 +138,14 @@ class RenderPages:
         work.text, work.ocr_error = rendered.text, rendered.ocr_error
         work.width_px, work.height_px = rendered.jpeg_width, rendered.jpeg_height
         work.shape = rendered.pixels.shape
-        return to_batch(work, pixels=rendered.pixels.tobytes(), scan=rendered.scan)
+        given = PageInput(work.key, rendered.jpeg, rendered.scan, work.text)
+        read_pages(self._readings, [(work, given)], self._models)
+        return to_batch(
+            work,
+            pixels=rendered.pixels.tobytes(),
+            picture=rendered.jpeg if self._sends_picture else b"",
+            scan=rendered.scan if self._sends_scan else b"",
+        )
 
     def _has_changed(self, path: str, source: str, stamp: str) -> bool:
         """True where a file that is read in its place is another one by now, or gone."""

@@ -11,7 +11,7 @@ from jobs.report_file import ReportFile, read_entries
 
 State = Literal["indexed", "updated", "unchanged", "skipped", "failed"]
 STATES: tuple[State, ...] = get_args(State)
-Stage = Literal["render", "ocr", "embed", "write"]
+Stage = Literal["render", "ocr", "read", "embed", "write"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 

@@ -1,6 +1,6 @@
 """What travels between the stages of an ingest, and how Ray Data carries it.
 
-A row of Ray Data holds one Shard, Outcome or PageWork as JSON in its column `row`; pixels, scans
+A row of Ray Data holds one Shard, Outcome or PageWork as JSON in its column `row`; pixels, pictures
 and vectors travel beside it as bytes.
 """
 
@@ -119,9 +119,11 @@ class PageWork:
 IngestRow = Shard | Outcome | PageWork
 
 
-def to_batch(row: IngestRow, *, pixels: bytes = b"", scan: bytes = b"") -> Batch:
+def to_batch(
+    row: IngestRow, *, pixels: bytes = b"", picture: bytes = b"", scan: bytes = b""
+) -> Batch:
     """Return a batch of one row."""
-    return {"row": to_texts([row]), "pixels": [pixels], "scan": [scan]}
+    return {"row": to_texts([row]), "pixels": [pixels], "picture": [picture], "scan": [scan]}
 
 
 def to_texts(rows: Iterable[IngestRow]) -> list[str]:

@@ -1,6 +1,7 @@
 """Ingest: documents → pages → vectors → the store, as one streaming Ray Data pipeline.
 
-list → CheckDocuments → (one shard a block) → RenderPages → EmbedPages → WritePages → the ledger.
+list → CheckDocuments → (one shard a block) → RenderPages → ReadPages, where a model reads pages →
+EmbedPages → WritePages → the ledger.
 An interrupted ingest goes on where it stopped: pages that are in the store are not shards again.
 """
 
@@ -33,8 +34,10 @@ from jobs.ingest.check import CheckDocuments
 from jobs.ingest.context import IngestContext
 from jobs.ingest.embed import EmbedPages
 from jobs.ingest.finish import DocumentFinisher
+from jobs.ingest.gpu_shares import split_gpu
 from jobs.ingest.leave import leave_early
 from jobs.ingest.ledger import Ledger
+from jobs.ingest.read import ReadPages
 from jobs.ingest.readings import columns_of, wanted_readings
 from jobs.ingest.render import RenderPages
 from jobs.ingest.report import IngestReport, ReportWriter
@@ -50,6 +53,8 @@ from models.options import EmbedderOptions
 from models.registry import registry
 
 EMBED_PAGES = 16  # pages in one call of an embedding worker on a GPU
+EMBED_CALLS = 2  # at once in one worker: one is encoded, or on its way, while one is computed
+READ_CALLS = 4  # a page costs the host more than the device: pictures, compression, files
 EMBED_PAGES_CPU = 4  # where larger batches gain nothing, and may take minutes
 WRITE_PAGES = 16  # what an end of the driver may find embedded and not written
 FOR_EVER = -1  # restarts: the watch bounds what a page, or a start, may cost
@@ -130,6 +135,7 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
     spec = registry.find_spec(settings.model)
     readings = wanted_readings(settings)
     store.check_columns(columns_of(readings))
+    reads = any(reading.runs_on == "device" for reading in readings)
     target = RenderTarget(
         min_pixels=spec.min_pixels,
         max_pixels=fingerprint.max_pixels,
@@ -151,7 +157,8 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
         metadata=request.metadata,
         reindex=request.reindex,
         is_job=request.is_job,
-        threads=max(1, cpu_cores() // _embed_workers(settings)),
+        threads=max(1, cpu_cores() // (_embed_workers(settings) * (2 if reads else 1))),
+        gpu=split_gpu(settings, options.resolved_precision, reads=reads),
         readings=readings,
         tenant_mark=tenant_mark(store, request.tenant),
         watch=start_watch(settings.worker_timeout_s),
@@ -267,7 +274,8 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
     on_gpu = cluster_gpus() > 0
     embed_cpus = WAITING_CPUS if on_gpu else 1
     checkers = max(1, min(MAX_CHECKERS, cluster_cpus() // 8))
-    renderers = _render_workers(settings, checkers, embedders * embed_cpus)
+    readers = embedders if context.gpu.reading else 0
+    renderers = _render_workers(settings, checkers, embedders * embed_cpus + readers * WAITING_CPUS)
     blocks = max(1, len(sources) // CHECK_DOCUMENTS)
     dataset = ray.data.from_items(
         [{"source": source} for source in sources], override_num_blocks=blocks
@@ -286,14 +294,28 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
         num_cpus=1,
         restarts=FOR_EVER,
     )
+    batch_size = EMBED_PAGES if on_gpu else EMBED_PAGES_CPU
+    if readers:
+        dataset = stage(
+            dataset,
+            ReadPages,
+            context,
+            workers=readers,
+            batch_size=batch_size,
+            calls=READ_CALLS,
+            num_gpus=context.gpu.reading if on_gpu else None,
+            restarts=FOR_EVER,
+            **on_kind(settings.gpu_kind),
+        )
     dataset = stage(
         dataset,
         EmbedPages,
         context,
         workers=embedders,
-        batch_size=EMBED_PAGES if on_gpu else EMBED_PAGES_CPU,
+        batch_size=batch_size,
+        calls=EMBED_CALLS,
         num_cpus=embed_cpus,
-        num_gpus=settings.gpus_per_worker if on_gpu else None,
+        num_gpus=context.gpu.embedding if on_gpu else None,
         restarts=FOR_EVER,
         **on_kind(settings.gpu_kind),
     )

@@ -7,18 +7,22 @@ stuck replaced.
 
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
 from cluster.errors import QuireError
+from jobs.ingest.rows import PageWork
 from jobs.ray_data import beside_the_driver, kill_worker
 
 MAX_TRIES = 3  # of a page that ends its worker, and of a worker that ends while it starts
+Work = TypeVar("Work")
 START_FACTOR = 5  # loading a model may take so many times as long as a piece of work
 
 
@@ -37,6 +41,7 @@ class Stuck:
 
 @dataclass
 class _Work:
+    actor: str
     name: str
     handle: Any
     keys: tuple[str, ...]
@@ -49,46 +54,61 @@ class Watch:
     """What is known of all workers; runs as an actor. `limit_s` is for one piece of work."""
 
     limit_s: float
-    _works: dict[str, _Work] = field(default_factory=dict)  # by the id of the worker's actor
+    _works: dict[str, _Work] = field(default_factory=dict)  # by piece: a worker may have several
     _tries: dict[str, int] = field(default_factory=dict)  # by what was begun and not ended
     _sources: dict[str, str] = field(default_factory=dict)  # by document
     _chunks: dict[str, int] = field(default_factory=dict)  # by document
     _page_chunks: dict[str, int] = field(default_factory=dict)  # by page: a page may be done again
 
     def begin(
-        self, actor: str, name: str, handle: Any, keys: Sequence[str], factor: float = 1
+        self,
+        piece: str,
+        actor: str,
+        name: str,
+        handle: Any,
+        keys: Sequence[str],
+        factor: float = 1,
     ) -> None:
-        """Enter what a worker begins."""
+        """Enter what a worker begins. What the process before it had begun is over."""
+        for other, work in list(self._works.items()):
+            if work.actor == actor and work.name != name:
+                del self._works[other]
         limit_s = self.limit_s * factor
-        self._works[actor] = _Work(name, handle, tuple(keys), time.monotonic(), limit_s)
+        work = _Work(actor, name, handle, tuple(keys), time.monotonic(), limit_s)
+        self._works[piece] = work
         for key in keys:
             self._tries[key] = self._tries.get(key, 0) + 1
 
     def touch(self, actor: str) -> None:
         """Enter that a worker gets on with what it has begun: its clock starts again."""
-        if actor in self._works:
-            self._works[actor].began = time.monotonic()
+        for work in self._works.values():
+            if work.actor == actor:
+                work.began = time.monotonic()
 
     def tries(self, keys: Sequence[str]) -> list[int]:
         """Return how often each was begun and never ended."""
         return [self._tries.get(key, 0) for key in keys]
 
-    def end(self, actor: str) -> None:
-        """Enter that a worker ended what it had begun."""
-        work = self._works.pop(actor, None)
-        for key in work.keys if work else ():
+    def end(self, piece: str) -> None:
+        """Enter that a worker ended a piece; its others may have waited for that one."""
+        work = self._works.pop(piece, None)
+        if work is None:
+            return
+        for key in work.keys:
             self._tries.pop(key, None)
+        self.touch(work.actor)
 
     def replace_stuck(self) -> list[Stuck]:
         """Kill the workers that are stuck; Ray starts them again, and they try again."""
         now = time.monotonic()
-        late = [actor for actor, work in self._works.items() if now - work.began > work.limit_s]
-        stuck = []
-        for actor in late:
-            work = self._works.pop(actor)
+        late: dict[str, _Work] = {}  # by actor what it has been at for longest
+        for work in sorted(self._works.values(), key=lambda work: work.began):
+            if now - work.began > work.limit_s:
+                late.setdefault(work.actor, work)
+        self._works = {piece: work for piece, work in self._works.items() if work.actor not in late}
+        for work in late.values():
             kill_worker(work.handle)
-            stuck.append(Stuck(work.name, work.keys, now - work.began))
-        return stuck
+        return [Stuck(work.name, work.keys, now - work.began) for work in late.values()]
 
     def claim(self, document: str, source: str) -> str:
         """Return the source that a document is ingested from: the first that asked."""
@@ -121,6 +141,8 @@ class Watched:
         self._watch = watch
         self._handle = ray.get_runtime_context().current_actor
         self._actor = ray.get_runtime_context().get_actor_id()
+        self._stage = stage
+        self._alone = threading.Lock()
         self.name = f"{stage} worker {os.getpid()} on {socket.gethostname()}"
 
     @contextmanager
@@ -139,12 +161,40 @@ class Watched:
     @contextmanager
     def working(self, keys: Sequence[str], factor: float = 1) -> Iterator[None]:
         """Watch a piece of work, which may take `factor` times as long as another."""
-        begun = self._watch.begin.remote(self._actor, self.name, self._handle, list(keys), factor)
+        piece = uuid.uuid4().hex
+        begun = self._watch.begin.remote(
+            piece, self._actor, self.name, self._handle, list(keys), factor
+        )
         ray.get(begun)  # a worker that ends in it must be known to have begun
         try:
             yield
         finally:
-            self._watch.end.remote(self._actor)
+            self._watch.end.remote(piece)
+
+    def each(
+        self,
+        pages: Sequence[PageWork],
+        works: Sequence[Work],
+        do: Callable[[list[Work]], object],
+    ) -> None:
+        """Do the works of pages together; one by one where a page has taken a worker along.
+
+        `works` has one for each of `pages`. Safe to call from several threads: of all of them one
+        page is alone at a time, so that its neighbours are not blamed.
+        """
+        names = [page.name for page in pages]
+        if not any(self.tries(names)):
+            if works:
+                with self.working(names):
+                    do(list(works))
+            return
+        with self._alone:
+            for page, work, before in zip(pages, works, self.tries(names), strict=True):
+                if before >= MAX_TRIES:
+                    page.fail("worker_ended", f"it ended or blocked {before} {self._stage} workers")
+                    continue
+                with self.working([page.name]):
+                    do([work])
 
     def get_on(self) -> None:
         """Say that a long piece of work gets on."""

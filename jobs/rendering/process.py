@@ -35,6 +35,7 @@ from models.images import grid_size
 
 JPEG_QUALITY = 87
 SCAN_QUALITY = 95  # what is told of a scan's noise should not be told of ours
+SAME_SIDE = 0.05  # 10 % of the pixels
 MIN_TEXT_CHARS = 5  # with fewer, a page counts as one without text
 GRACE_S = 5.0  # between the caller's time limit and our own, for when the caller is gone
 OCR_GRACE_S = 1.0  # what remains of a page's time when OCR has to give up
@@ -135,7 +136,7 @@ def _render(reader: DocumentReader, number: int, target: RenderTarget, deadline:
     grid = grid_size(width, height, min_pixels=target.min_pixels, max_pixels=target.max_pixels)
     pixels = page.draw(*grid)
     kept_size = fit(width, height, target.keep_pixels)
-    kept_pixels = page.draw(*kept_size) if math.prod(kept_size) > math.prod(grid) else pixels
+    kept_pixels = pixels if _serves_as(grid, kept_size) else page.draw(*kept_size)
     jpeg = _jpeg(kept_pixels)
     as_ocr_gets_it = cache(lambda: page.draw(*fit(*page.size_px(OCR_DPI), MAX_OCR_PIXELS)))
     scan = _jpeg(as_ocr_gets_it(), SCAN_QUALITY) if target.scan else b""
@@ -165,6 +166,19 @@ def fit(width: float, height: float, max_pixels: int) -> tuple[int, int]:
     """Return the size in whole px, same shape, never larger, of at most about `max_pixels`."""
     scale = min(1.0, math.sqrt(max_pixels / (width * height)))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _serves_as(grid: tuple[int, int], kept: tuple[int, int]) -> bool:
+    """True where what the model sees can be kept for people: it has as many pixels, or nearly.
+
+    A page is then drawn once, and a reranker finds the picture on its grid. Within 5 % of each side
+    nobody sees that the grid has not quite the page's shape.
+    """
+    if math.prod(grid) >= math.prod(kept):
+        return True
+    return all(
+        abs(side - wanted) <= SAME_SIDE * wanted for side, wanted in zip(grid, kept, strict=True)
+    )
 
 
 def _wants_ocr(text: str, pixels: np.ndarray) -> bool:

@@ -6,6 +6,8 @@ from functools import cache
 import torch
 from torch.nn import functional
 
+from models.engine.device import to_device
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -18,7 +20,7 @@ class Segments:
     @classmethod
     def of(cls, lengths: tuple[int, ...], device: torch.device) -> "Segments":
         cumulative = torch.tensor((0, *lengths)).cumsum(0).to(torch.int32)
-        return cls(lengths, cumulative.to(device, non_blocking=True), max(lengths))
+        return cls(lengths, to_device(cumulative, device), max(lengths))
 
 
 def attend(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -28,6 +29,8 @@ def refusal_of(error: RuntimeError) -> str:
 class TokenBudget:
     """The tokens that one model computes at once; halved, once, where memory runs out.
 
+    Safe to use from several threads: what two of them planned with runs out for both, and is halved
+    once.
     `on_refusal` is called whenever it runs out.
     """
 
@@ -36,6 +39,7 @@ class TokenBudget:
         self.tokens = tokens
         self.halved = False
         self.on_refusal: Callable[[], None] = lambda: None
+        self._halving = Lock()
 
     def map(
         self,
@@ -49,8 +53,9 @@ class TokenBudget:
         """
         results: dict[int, Result] = {}
         while True:
+            planned = self.tokens
             try:
-                for batch in self._plan(tokens, results):
+                for batch in _plan(tokens, results, planned):
                     made = compute([items[index] for index in batch])
                     results.update(zip(batch, made, strict=True))
                 return [results[index] for index in range(len(items))]
@@ -58,7 +63,7 @@ class TokenBudget:
                 refusal = refusal_of(error)
             # Not before here: the error holds the tensors of the batch that failed.
             self._refused()
-            self._halve(refusal)
+            self._halve(refusal, planned)
 
     def whole(self, compute: Callable[[], Result]) -> Result:
         """Compute what cannot be split. Raises OutOfMemory."""
@@ -69,24 +74,22 @@ class TokenBudget:
         self._refused()
         raise self._error(refusal)
 
-    def _plan(self, tokens: Sequence[int], done: dict[int, Result]) -> list[list[int]]:
-        left = [index for index in range(len(tokens)) if index not in done]
-        sizes = [min(tokens[index], self.tokens) for index in left]
-        return [[left[place] for place in batch] for batch in plan_batches(sizes, self.tokens)]
-
     def _refused(self) -> None:
         self.on_refusal()
         torch.cuda.empty_cache()  # nothing where there is no GPU
 
-    def _halve(self, refusal: str) -> None:
-        if self.halved:
-            raise self._error(refusal)
-        before, self.tokens = self.tokens, max(1, self.tokens // 2)
-        self.halved = True
+    def _halve(self, refusal: str, planned: int) -> None:
+        with self._halving:
+            if self.tokens < planned:  # another thread has
+                return
+            if self.halved:
+                raise self._error(refusal)
+            self.tokens = max(1, planned // 2)
+            self.halved = True
         log.warning(
             "%s ran out of memory with batches of %d tokens and goes on with %d: %s",
             self.model,
-            before,
+            planned,
             self.tokens,
             refusal,
         )
@@ -96,6 +99,13 @@ class TokenBudget:
             f"{self.model} ran out of memory with batches of {self.tokens} tokens: lower its "
             f"batch_tokens or max_pixels, or let `quire plan` choose them ({refusal})"
         )
+
+
+def _plan(tokens: Sequence[int], done: dict[int, Result], budget_tokens: int) -> list[list[int]]:
+    """Return indices of what is left by batch; an input over the budget is alone in its own."""
+    left = [index for index in range(len(tokens)) if index not in done]
+    sizes = [min(tokens[index], budget_tokens) for index in left]
+    return [[left[place] for place in batch] for batch in plan_batches(sizes, budget_tokens)]
 
 
 def plan_batches(tokens: Sequence[int], budget_tokens: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""How much of a device a model may use: threads of a CPU, memory of a GPU."""
+"""How much of a device a model may use (threads of a CPU, memory of a GPU), and the way to it."""
 
 import torch
 
@@ -16,3 +16,10 @@ def limit_gpu_memory(fraction: float | None) -> None:
     """
     if fraction is not None and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(fraction)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """Copy a tensor of the host to a device; to a GPU from pinned memory, without waiting."""
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

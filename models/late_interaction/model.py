@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from transformers import conversion_mapping
 from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.pages.vectors import WHOLE_PAGE, PageVectors, Tile
 from models.engine.budget import TokenBudget
+from models.engine.device import to_device
 from models.engine.loading import check_files, checkpoint_folder, load_weights
+from models.engine.pending import Pending
 from models.inputs import Picture, to_image
 from models.options import LateInteractionOptions
 from models.qwen3_vl.prompts import neutralizer
@@ -43,8 +46,20 @@ class _Family:
     may_lack: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Vectors float32[n, d] of each input, and the states before them, float32[n, h] or None."""
+
+    vectors: Sequence[np.ndarray]
+    states: Sequence[np.ndarray | None]
+
+
 class ColPaliModel:
-    """One late-interaction checkpoint."""
+    """One late-interaction checkpoint.
+
+    Safe to call from several threads: forwards come one after the other, pictures are prepared
+    meanwhile.
+    """
 
     def __init__(self, options: LateInteractionOptions) -> None:
         """Load the checkpoint. Raises ModelUnavailable."""
@@ -69,6 +84,7 @@ class ColPaliModel:
             size["longest_edge"] = self.spec.max_pixels
         self._neutral = neutralizer(self._processor.tokenizer)
         self._device = device
+        self._turn = Lock()
         self._hidden: list[torch.Tensor] = []
         self._model.custom_text_proj.register_forward_pre_hook(self._remember)
 
@@ -101,8 +117,9 @@ class ColPaliModel:
         parts = [] if image is None else [self.embed_images([image])[0].vectors]
         if text.strip():
             encoded = self._processor.process_queries([self._plain(text)])
-            vectors, _, real = self.budget.whole(partial(self._forward, encoded, hidden=False))
-            parts.insert(0, vectors[0][real[0]])
+            real = encoded["attention_mask"].bool()
+            rows = self.budget.whole(partial(self._forward, encoded, real, hidden=False))
+            parts.insert(0, rows.vectors[0])
         return np.concatenate(parts)
 
     def query_tokens(self, text: str) -> list[str]:
@@ -118,19 +135,19 @@ class ColPaliModel:
 
     def _embed_parts(self, parts: Sequence[Image.Image], *, hidden: bool) -> list[PageVectors]:
         encoded = self._processor.process_images(list(parts))
-        is_image = self._processor.get_image_mask(encoded).numpy()
-        vectors, states, _ = self._forward(encoded, hidden=hidden)
-        pages = []
-        for row, mine in enumerate(is_image):
-            tile = self._tile(encoded, row)
-            if tile.cells != int(mine.sum()):
+        is_image = self._processor.get_image_mask(encoded)
+        tiles = [self._tile(encoded, row) for row in range(len(parts))]
+        for tile, count in zip(tiles, is_image.sum(dim=1).tolist(), strict=True):
+            if tile.cells != count:
                 raise ModelUnavailable(
-                    f"{self.spec.name} gave {int(mine.sum())} vectors for a grid of {tile.rows} × "
+                    f"{self.spec.name} gives {count} vectors for a grid of {tile.rows} × "
                     f"{tile.columns}: its processor does not fit its model"
                 )
-            hidden_states = None if states is None else states[row][mine]
-            pages.append(PageVectors(vectors[row][mine], (tile,), hidden_states))
-        return pages
+        rows = self._forward(encoded, is_image, hidden=hidden)
+        return [
+            PageVectors(vectors, (tile,), states)
+            for vectors, tile, states in zip(rows.vectors, tiles, rows.states, strict=True)
+        ]
 
     def _tile(self, encoded: Any, row: int) -> Tile:
         if "image_grid_thw" in encoded:
@@ -142,19 +159,22 @@ class ColPaliModel:
         return Tile(size["height"] // patch, size["width"] // patch)
 
     @torch.inference_mode()
-    def _forward(
-        self, encoded: Any, *, hidden: bool
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """vectors float32[B, L, d], states float32[B, L, h] if wanted, real tokens bool[B, L]."""
-        self._hidden.clear()  # of a forward that ran out of memory
+    def _forward(self, encoded: Any, wanted: torch.Tensor, *, hidden: bool) -> _Rows:
+        """Compute inputs; only what is `wanted`, bool[B, L], leaves the device."""
         encoded.pop("labels", None)  # ColPali's processor makes them for training
-        inputs = {name: value.to(self._device) for name, value in encoded.items()}
-        # Once more, in float32: in bf16 a length is off by up to 0.4 %. Padding stays zero.
-        vectors = torch.nn.functional.normalize(self._model(**inputs).float(), dim=-1)
-        before = self._hidden.pop()
-        states = before.float().cpu().numpy() if hidden else None
-        real = encoded["attention_mask"].bool()
-        return vectors.cpu().numpy(), states, real.cpu().numpy()
+        counts = wanted.sum(dim=1).tolist()
+        rows = wanted.flatten().nonzero().squeeze(1)  # on the host: a mask would wait for the GPU
+        with self._turn:
+            self._hidden.clear()  # of a forward that ran out of memory
+            inputs = {name: to_device(value, self._device) for name, value in encoded.items()}
+            kept = to_device(rows, self._device)
+            found = self._model(**inputs).flatten(0, 1)[kept]
+            # Once more, in float32: in bf16 a length is off by up to 0.4 %.
+            unit = torch.nn.functional.normalize(found.float(), dim=-1)
+            vectors = Pending(unit.split(counts))
+            before = self._hidden.pop().flatten(0, 1)
+            states = Pending(before[kept].float().split(counts)) if hidden else None
+        return _Rows(vectors.wait(), states.wait() if states else [None] * len(counts))
 
     def _remember(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._hidden.append(inputs[0])

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from models.engine.attention import Segments, attend
+from models.engine.device import to_device
 from models.engine.modules import Qwen3VL
 from models.qwen3_vl.grid_positions import grid_positions
 from models.qwen3_vl.packing import PackedBatch
@@ -169,9 +170,9 @@ class PackedQwen3VL:
         ]
         indices, weights, coordinates = (torch.cat(part) for part in zip(*parts, strict=True))
         return (
-            indices.to(self.device, non_blocking=True),
-            weights.to(self.device, non_blocking=True),
-            coordinates.to(self.device, non_blocking=True),
+            to_device(indices, self.device),
+            to_device(weights, self.device),
+            to_device(coordinates, self.device),
         )
 
 
@@ -284,7 +285,4 @@ def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
 
 
 def _to(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    return to_device(torch.from_numpy(np.ascontiguousarray(array)), device)

@@ -3,8 +3,10 @@
 The prompt is the one Qwen3-VL-Reranker was trained with. Source: its model card and reference code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from models.inputs import EncodedInput, MultimodalInput
 from models.qwen3_vl.prompts import Part, Prompt, PromptTokenizer, content_of
 from models.qwen3_vl.visuals import VisualBudget, visual_tokens
 
+DECODE_THREADS = 8  # pictures of one request; decoding and resizing leave the interpreter to others
+PART_IMAGES = 4  # the device begins with so many pages while the rest is decoded
 SYSTEM = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".'
@@ -68,23 +72,53 @@ class PairEncoder:
         self.instruction = instruction
         self._budget = VisualBudget(min_pixels, max_pixels, max_tokens)
         self._tokenizer = PromptTokenizer(processor)
+        self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
 
     def encode(
         self, query: MultimodalInput, documents: Sequence[MultimodalInput], *, share: bool = True
     ) -> list[EncodedGroup]:
         """Groups of at most `batch_tokens` tokens. Raises InvalidInput where a pair cannot fit."""
+        pairs = list(self._pairs(query, documents))
+        return self._groups(pairs, 0, len(query.images), share)
+
+    def parts(
+        self, query: MultimodalInput, documents: Sequence[MultimodalInput]
+    ) -> Iterator[list[EncodedGroup]]:
+        """Yield groups of a few documents, in their order, as soon as these are encoded.
+
+        The pictures of all of them are decoded side by side. Raises InvalidInput.
+        """
+        pairs = self._pairs(query, documents)
+        start = 0
+        for size in _part_sizes(documents):
+            yield self._groups(list(islice(pairs, size)), start, len(query.images), share=True)
+            start += size
+
+    def _pairs(
+        self, query: MultimodalInput, documents: Sequence[MultimodalInput]
+    ) -> Iterator[EncodedInput]:
+        """Begin to encode every pair, and yield them in their order."""
         if query.video or any(document.video for document in documents):
             raise InvalidInput("the reranker reads text and images, no video")
         grids: dict[int, list[np.ndarray]] = {}
-        pairs = [self._pair(query, document, grids) for document in documents]
-        shared = _shared_tokens(pairs, len(query.images)) if share and len(pairs) > 1 else 0
+        return self._threads.map(lambda document: self._pair(query, document, grids), documents)
+
+    def _groups(
+        self, pairs: list[EncodedInput], first: int, query_images: int, share: bool
+    ) -> list[EncodedGroup]:
+        """Group the pairs of the documents from number `first` on."""
+        shared = _shared_tokens(pairs, query_images) if share and len(pairs) > 1 else 0
         prefix = None
         if shared:
-            halves = [_split(pair, shared, len(query.images)) for pair in pairs]
+            halves = [_split(pair, shared, query_images) for pair in pairs]
             prefix, pairs = halves[0][0], [rest for _, rest in halves]
         batches = plan_batches([pair.tokens for pair in pairs], self.batch_tokens - shared)
         return [
-            EncodedGroup(prefix, tuple(pairs[index] for index in batch), tuple(batch))
+            EncodedGroup(
+                prefix,
+                tuple(pairs[index] for index in batch),
+                tuple(first + index for index in batch),
+            )
             for batch in batches
         ]
 
@@ -112,6 +146,18 @@ class PairEncoder:
             return Prompt(SYSTEM, parts, visuals)
 
         return self._tokenizer.encode(prompt, document.text, self.max_tokens)
+
+
+def _part_sizes(documents: Sequence[MultimodalInput]) -> Iterator[int]:
+    """Yield how many documents each part has: PART_IMAGES with pictures, and texts with them."""
+    size = images = 0
+    for document in documents:
+        size, images = size + 1, images + len(document.images)
+        if images >= PART_IMAGES:
+            yield size
+            size = images = 0
+    if size:
+        yield size
 
 
 def _shared_tokens(pairs: Sequence[EncodedInput], query_images: int) -> int:

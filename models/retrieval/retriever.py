@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from cluster.core import Hit, Query
-from cluster.errors import InvalidInput, NotFound
+from cluster.errors import InvalidInput
 from cluster.pages.files import PageFiles, PageKey
 from cluster.settings import Settings
 from cluster.store.milvus import MilvusStore
@@ -232,14 +232,24 @@ def _question(query: Query) -> MultimodalInput:
 def _pages(
     second: SecondStage, hits: Sequence[Hit], store: Callable[[], MilvusStore], with_image: bool
 ) -> list[MultimodalInput]:
-    """Build what the reranker reads of each candidate: the whole page, not the chunk found."""
+    """Build what the reranker reads of each candidate: the whole page, not the chunk found.
+
+    A page without its picture (kept pages may be cleared away) is read as text. Only texts that are
+    read are asked for.
+    """
+    pictures: list[bytes | None] = [None] * len(hits)
+    if with_image:
+        pictures = second.images.get_all([PageKey.of(hit) for hit in hits])
+    page_chars = second.spec.page_chars
+    by_text = [
+        hit for hit, picture in zip(hits, pictures, strict=True) if page_chars or picture is None
+    ]
+    texts = iter(store().page_texts(by_text) if by_text else ())
     pages = []
-    for hit, whole in zip(hits, store().page_texts(hits), strict=True):
-        images: tuple[bytes, ...] = ()
-        if with_image:
-            try:
-                images = (second.images.get(hit.tenant, hit.doc_id, hit.page),)
-            except NotFound:  # kept pages may be cleared away; the text is still there
-                images = ()
-        pages.append(MultimodalInput(text=whole[: second.spec.page_chars], images=images))
+    for picture in pictures:
+        if picture is None:
+            pages.append(MultimodalInput(text=next(texts)[: page_chars or None]))
+        else:
+            text = next(texts)[:page_chars] if page_chars else ""
+            pages.append(MultimodalInput(text=text, images=(picture,)))
     return pages

@@ -14,7 +14,6 @@ from cluster.settings import Settings
 from models.inputs import EncodedInput, MultimodalInput
 from serve.deployments.batcher import TokenBatcher
 from serve.deployments.models import ServedModels
-from serve.deployments.serial import in_turn
 from serve.deployments.start import ModelDeployment, at_low_priority
 from serve.tracing import traced
 
@@ -40,7 +39,7 @@ def _load(models: ServedModels, batch_tokens: int) -> "Qwen3VLEmbedder":
     embedder = Qwen3VLEmbedder(models.embedder)
     budget = embedder.budget
     budget.tokens = min(budget.tokens, batch_tokens)  # half of it must be less than now
-    embedder.embed([MultimodalInput(text="warm")])
+    embedder.warm_up()
     return embedder
 
 
@@ -53,10 +52,9 @@ class EmbedderDeployment(ModelDeployment):
         self._embedder = at_low_priority(lambda: _load(models, scaling.batch_tokens))
         self._embedder.budget.on_refusal = self._count_out_of_memory
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
-        self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence")
         self._batcher = TokenBatcher[EncodedInput, np.ndarray](
             spec.name,
-            self._compute,
+            self._embedder.start,
             batch_tokens=scaling.batch_tokens,
             max_wait_s=scaling.max_wait_s,
         )
@@ -79,9 +77,14 @@ class EmbedderDeployment(ModelDeployment):
     ) -> np.ndarray:
         """Compare a question with each part of a page → float32[rows, columns].
 
-        Raises InvalidInput, DeadlineExceeded or OutOfMemory.
+        Raises InvalidInput, Overloaded, DeadlineExceeded or OutOfMemory.
         """
-        return await in_turn(self._evidence, timeout_s, self._embedder.similarities, question, page)
+        deadline = time.monotonic() + timeout_s
+        self._batcher.admit(timeout_s)
+        encoded = await self._encode([question, MultimodalInput(images=(page,))])
+        return await self._batcher.in_turn(
+            deadline - time.monotonic(), self._embedder.similarities_encoded, *encoded
+        )
 
     async def _encode(self, items: Sequence[MultimodalInput]) -> Sequence[EncodedInput]:
         if len(items) == 1 and not items[0].images and len(items[0].text) <= SHORT_CHARS:
@@ -90,6 +93,3 @@ class EmbedderDeployment(ModelDeployment):
         return await asyncio.gather(
             *(loop.run_in_executor(self._host, self._embedder.encode, item) for item in items)
         )
-
-    def _compute(self, items: Sequence[EncodedInput]) -> Sequence[np.ndarray]:
-        return list(self._embedder.embed_encoded(items))

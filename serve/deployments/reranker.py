@@ -37,7 +37,7 @@ def _load(models: ServedModels) -> "Qwen3VLReranker":
     from models.qwen3_vl.reranker import Qwen3VLReranker
 
     reranker = Qwen3VLReranker(models.reranker)
-    reranker.score(MultimodalInput(text="warm"), [MultimodalInput(text="up")])
+    reranker.warm_up()
     return reranker
 
 
@@ -52,7 +52,7 @@ class RerankerDeployment(ModelDeployment):
         self._host = ThreadPoolExecutor(HOST_THREADS, thread_name_prefix="encode")
         self._batcher = TokenBatcher[EncodedGroup, np.ndarray](
             spec.name,
-            self._reranker.score_encoded,
+            self._reranker.start,
             batch_tokens=scaling.batch_tokens,
             max_wait_s=scaling.max_wait_s,
         )
@@ -70,6 +70,18 @@ class RerankerDeployment(ModelDeployment):
         deadline = time.monotonic() + timeout_s
         self._batcher.admit(timeout_s)  # before the host works for nothing
         loop = asyncio.get_running_loop()
-        groups = await loop.run_in_executor(self._host, self._reranker.encode, query, documents)
-        scores = await self._batcher.submit(groups, deadline - time.monotonic())
+        parts = self._reranker.encode_parts(query, documents)
+        groups: list[EncodedGroup] = []
+        scored: list[asyncio.Task[list[np.ndarray]]] = []
+        try:
+            # The device begins with the first part while the host encodes the next.
+            while part := await loop.run_in_executor(self._host, next, parts, None):
+                groups += part
+                left_s = deadline - time.monotonic()
+                submitted = self._batcher.submit(part, left_s, is_admitted=bool(scored))
+                scored.append(loop.create_task(submitted))
+            scores = [array for part in await asyncio.gather(*scored) for array in part]
+        finally:
+            for task in scored:
+                task.cancel()  # nothing where it is done
         return Scored(gather(groups, scores), sum(group.tokens for group in groups))

@@ -41,7 +41,7 @@ class Counting(EmbedPages):
 
     def _embed(self, works: list[PageBytes]) -> dict[str, bytes]:
         vectors = super()._embed(works)
-        note(self.context.settings.data_dir, [page.page for page, _, _ in works])
+        note(self.context.settings.data_dir, [page.page for page, _ in works])
         return vectors
 
 
@@ -49,7 +49,7 @@ class Poisoned(Counting):
     """Dies of one page, every time."""
 
     def _embed(self, works: list[PageBytes]) -> dict[str, bytes]:
-        if POISONED in [page.page for page, _, _ in works]:
+        if POISONED in [page.page for page, _ in works]:
             note(self.context.settings.data_dir, [-POISONED])
             os.kill(os.getpid(), signal.SIGKILL)
         return super()._embed(works)
@@ -60,7 +60,7 @@ class Blocked(Counting):
 
     def _embed(self, works: list[PageBytes]) -> dict[str, bytes]:
         mark = self.context.settings.data_dir / "blocked"
-        if POISONED in [page.page for page, _, _ in works] and not mark.exists():
+        if POISONED in [page.page for page, _ in works] and not mark.exists():
             mark.touch()
             time.sleep(3600)
         return super()._embed(works)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.capacity.fit import in_one_process
+from cluster.capacity.fit import in_two_processes
 from cluster.capacity.formulas import replica_memory
 from cluster.capacity.shares import (
     UPLOADS,
@@ -101,7 +101,7 @@ def test_a_model_gets_no_less_than_its_memory() -> None:
 
 def test_uploads_that_need_more_widen_the_share_that_they_have_of_the_embedder() -> None:
     card = accelerators()["H100"]
-    both = in_one_process(TWO_B["embedder"], EIGHT_B["embedder"])
+    both = in_two_processes(TWO_B["embedder"], EIGHT_B["embedder"])
     memory = {**TWO_B, UPLOADS: both}
     for gpus in (1, 2):
         share, _ = shares_of(with_gpu_shares(load_settings(), gpus, memory, card))

@@ -32,7 +32,8 @@ class InkShare:
     "How much of a page's kept picture is dark."
 
     columns: ClassVar = ("ink_share",)
-    needs_scan: bool = False
+    runs_on: ClassVar = "cpu"
+    needs_scan: ClassVar = False
 
     @classmethod
     def wanted(cls, settings):
@@ -45,7 +46,7 @@ class InkShare:
         pass
 
     def read(self, pages, models):
-        pictures = [Image.open(io.BytesIO(models.files.get(*page.key))) for page in pages]
+        pictures = [Image.open(io.BytesIO(page.picture)) for page in pages]
         return [
             {"ink_share": float((np.asarray(picture.convert("L")) < 128).mean())}
             for picture in pictures

@@ -1,15 +1,22 @@
 """Pages that people have, rendered through the real process."""
 
+import io
 import os
+from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pymupdf
 import pytest
+from PIL import Image
 
-from jobs.rendering.client import DocumentInfo, Renderer, RenderTarget
-from jobs.rendering.readers import clean_text
+from jobs.rendering.client import DocumentInfo, Renderer, RenderLimits, RenderTarget
+from jobs.rendering.process import OpenDocument, answer
+from jobs.rendering.readers import PdfPage, clean_text
 from models.images import grid_size
+from models.qwen3_vl.visuals import VisualBudget
+from models.registry import registry
 from tests.support.documents import ENGLISH, JAPANESE, a_document, save
 from tests.support.rendering import BLUE, GREEN, MIB, RED, TARGET, WHITE, assert_on_grid, is_near
 
@@ -114,6 +121,33 @@ def test_a_larger_image_is_kept_for_people(renderer: Renderer, good: str) -> Non
     assert_on_grid(page, small)
     assert 0.98 * MIB < page.jpeg_width * page.jpeg_height < 1.02 * MIB
     assert page.jpeg_height / page.jpeg_width == pytest.approx(842 / 595, rel=0.01)
+
+
+@pytest.mark.parametrize("size", [(595, 842), (842, 595), (612, 792)], ids=["A4", "wide", "letter"])
+def test_a_page_that_is_kept_as_large_as_the_model_sees_it_is_drawn_once(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """What people and the reranker get is then what the embedder sees: nothing is resized again."""
+    path = save(a_document(ENGLISH, width=size[0], height=size[1]), tmp_path / "page.pdf")
+    reranker = registry.find_spec("qwen3-vl-reranker-2b", "reranker")
+    drawn: list[tuple[int, int]] = []
+    draw = PdfPage.draw
+
+    def counting(self: PdfPage, width: int, height: int) -> np.ndarray:
+        drawn.append((width, height))
+        return draw(self, width, height)
+
+    target = RenderTarget(reranker.min_pixels, reranker.max_pixels, keep_pixels=MIB)
+    with patch.object(PdfPage, "draw", counting):
+        document = OpenDocument(RenderLimits())
+        request = {"call": "page", "path": str(path), "page": 1, "timeout_s": 20}
+        header, (pixels, jpeg, *_) = answer(request | {"target": asdict(target)}, document)
+    assert drawn == [(header["width"], header["height"])]
+    budget = VisualBudget(reranker.min_pixels, reranker.max_pixels, reranker.max_tokens)
+    grid = budget.grid(bytes(jpeg), budget.room(1))
+    assert grid.shape == (header["height"], header["width"], 3)
+    assert Image.open(io.BytesIO(jpeg)).size == (header["width"], header["height"])
+    assert len(pixels) == grid.size
 
 
 def test_an_owner_password_alone_locks_nothing(renderer: Renderer, tmp_path: Path) -> None:

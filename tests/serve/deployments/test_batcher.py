@@ -18,24 +18,55 @@ class Item:
     tokens: int = 10
 
 
+@dataclass(frozen=True)
+class Started:
+    """A batch that is computed while its gate is shut."""
+
+    names: list[str]
+    gate: threading.Event
+    fails: bool = False
+
+    def wait(self) -> list[str]:
+        self.gate.wait(10)
+        if self.fails:
+            raise InvalidInput("it failed on the device")
+        return [name.upper() for name in self.names]
+
+
 class Model:
-    """Notes what it is given; computes while its gate is open."""
+    """Notes what it is given; computes while its gate is open, a CPU's way: before it returns."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, items: Sequence[Item]) -> list[str]:
+    def __call__(self, items: Sequence[Item]) -> Started:
         self.batches.append([item.name for item in items])
         self.gate.wait(10)
         if any(item.name == "bad" for item in items):
             raise InvalidInput("bad")
-        return [item.name.upper() for item in items]
+        return Started(self.batches[-1], self.gate)
+
+
+class Gpu:
+    """Takes batches and returns at once; each ends when its gate opens."""
+
+    def __init__(self) -> None:
+        self.started: list[Started] = []
+
+    def __call__(self, items: Sequence[Item]) -> Started:
+        names = [item.name for item in items]
+        self.started.append(Started(names, threading.Event(), fails="bad" in names))
+        return self.started[-1]
+
+    @property
+    def batches(self) -> list[list[str]]:
+        return [batch.names for batch in self.started]
 
 
 def batcher(
-    model: Model, *, batch_tokens: int = 30, max_wait_s: float = 60
+    model: Model | Gpu, *, batch_tokens: int = 30, max_wait_s: float = 60
 ) -> TokenBatcher[Item, str]:
     return TokenBatcher("test", model, batch_tokens=batch_tokens, max_wait_s=max_wait_s)
 
@@ -108,6 +139,65 @@ def test_a_failing_batch_fails_alone() -> None:
         with pytest.raises(InvalidInput):
             await bad
         assert await good == ["GOOD"]
+
+    asyncio.run(run())
+
+
+def test_a_gpu_has_the_next_batch_before_it_is_done_and_no_third() -> None:
+    async def run() -> None:
+        gpu = Gpu()
+        queue = batcher(gpu)
+        first = asyncio.create_task(queue.submit([Item("a")], 10))
+        await until(lambda: gpu.batches == [["a"]])
+        second = asyncio.create_task(queue.submit([Item("b")], 10))
+        await until(lambda: gpu.batches == [["a"], ["b"]])
+        rest = [asyncio.create_task(queue.submit([Item(name)], 10)) for name in "cd"]
+        await asyncio.sleep(0.05)
+        assert gpu.batches == [["a"], ["b"]]  # what comes now gathers
+        gpu.started[0].gate.set()
+        assert await first == ["A"] and not second.done()
+        await until(lambda: gpu.batches == [["a"], ["b"], ["c", "d"]])
+        for batch in gpu.started:
+            batch.gate.set()
+        assert [await task for task in (second, *rest)] == [["B"], ["C"], ["D"]]
+        assert queue.expected_wait_s() == 0
+
+    asyncio.run(run())
+
+
+def test_a_batch_that_fails_on_the_device_fails_alone() -> None:
+    async def run() -> None:
+        gpu = Gpu()
+        queue = batcher(gpu, batch_tokens=10)
+        tasks = [asyncio.create_task(queue.submit([Item(name)], 10)) for name in ("bad", "good")]
+        await until(lambda: len(gpu.started) == 2)
+        for batch in gpu.started:
+            batch.gate.set()
+        bad, good = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(bad, InvalidInput) and good == ["GOOD"]
+        third = asyncio.create_task(queue.submit([Item("c")], 10))
+        await until(lambda: len(gpu.started) == 3)
+        gpu.started[2].gate.set()
+        assert await third == ["C"]
+
+    asyncio.run(run())
+
+
+def test_other_work_of_the_model_comes_between_two_batches() -> None:
+    async def run() -> None:
+        model = Model()
+        queue = batcher(model)
+        model.gate.clear()
+        first = asyncio.create_task(queue.submit([Item("a")], 10))
+        await until(lambda: model.batches)
+        other = asyncio.create_task(queue.in_turn(10, lambda: list(model.batches)))
+        late = asyncio.create_task(queue.in_turn(0.01, lambda: None))
+        await asyncio.sleep(0.05)
+        assert not other.done()
+        model.gate.set()
+        assert await first == ["A"] and await other == [["a"]]
+        with pytest.raises(DeadlineExceeded):
+            await late
 
     asyncio.run(run())
 
