@@ -99,3 +99,8 @@ def detect_gpus() -> dict[str, int]:
         return {}  # a driver without a card
     names = [kind_of(line.strip()) for line in listed.stdout.splitlines() if line.strip()]
     return {name: names.count(name) for name in sorted(set(names))}
+
+
+def cpu_cores() -> int:
+    """CPU cores of this machine that we may use."""
+    return len(psutil.Process().cpu_affinity() or [1])

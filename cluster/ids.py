@@ -11,8 +11,8 @@ from cluster.errors import InvalidInput
 
 LABEL_CHARS = 24
 SCOPE_CHARS = 12
-MarkKind = Literal["ingest", "stamp", "chunks"]
-_MARKS: dict[MarkKind, str] = {"ingest": "i", "stamp": "s", "chunks": "r"}
+MarkKind = Literal["ingest", "stamp", "chunks", "readings"]
+_MARKS: dict[MarkKind, str] = {"ingest": "i", "stamp": "s", "chunks": "r", "readings": "q"}
 _DOC_ID = re.compile(rf"[0-9a-f]{{{DOC_ID_CHARS}}}")
 
 

@@ -15,7 +15,7 @@ import ray
 
 from cluster.environment import default_environment
 from cluster.errors import InvalidInput
-from cluster.hardware import detect_gpus
+from cluster.hardware import cpu_cores, detect_gpus
 from cluster.settings import Settings
 
 # Logical CPUs of our own Ray beyond the real ones: checking, splitting and writing mostly wait, and
@@ -155,8 +155,3 @@ def cluster_cpus() -> int:
 def cluster_nodes() -> int:
     """Machines in the cluster."""
     return sum(bool(node["Alive"]) for node in ray.nodes())
-
-
-def cpu_cores() -> int:
-    """CPU cores of this machine that we may use."""
-    return len(psutil.Process().cpu_affinity() or [1])

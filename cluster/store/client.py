@@ -35,6 +35,7 @@ COLLECTION_NOT_FOUND = 100  # Milvus' code
 THREADS = 32  # of calls that run beside another one
 
 T = TypeVar("T")
+U = TypeVar("U")
 Entity = dict[str, Any]  # a row as Milvus has it: values by the name of their field
 
 
@@ -96,7 +97,7 @@ class Client:
         self._beside.shutdown(wait=False)
         self._milvus.close()
 
-    def side_by_side(self, first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+    def side_by_side(self, first: Callable[[], T], second: Callable[[], U]) -> tuple[T, U]:
         """Return what two calls return, made at the same time."""
         beside = self._beside.submit(second)
         return first(), beside.result()

@@ -132,17 +132,26 @@ def find_collection(client: Client, name: str) -> StoredCollection | None:
             f"collection {name!r} has format {oldest} and this Quire reads up to {FORMAT}: use the "
             "newer Quire that made it"
         )
-    described = client.describe(pages_name(name, oldest))
+    return _read_collection(client, name, oldest)
+
+
+def read_collection(client: Client, known: StoredCollection) -> StoredCollection:
+    """Read a collection that is known once more. Raises CollectionGone, or InvalidInput."""
+    return _read_collection(client, known.name, known.format)
+
+
+def _read_collection(client: Client, name: str, format: int) -> StoredCollection:
+    described = client.describe(pages_name(name, format))
     try:
         content = json.loads(described["description"])
         fingerprint = Fingerprint(**content.get("fingerprint", content))
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(
-            f"Milvus has a collection {pages_name(name, oldest)!r} that is not Quire's: name "
+            f"Milvus has a collection {pages_name(name, format)!r} that is not Quire's: name "
             "another with --collection"
         ) from error
     fields = frozenset(field["name"] for field in described["fields"])
-    return StoredCollection(name, oldest, fingerprint, fields)
+    return StoredCollection(name, format, fingerprint, fields)
 
 
 def _check_whole(client: Client, name: str, names: list[str]) -> None:

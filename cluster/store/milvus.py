@@ -48,6 +48,7 @@ from cluster.store.format import (
     collection_names,
     create_collection,
     find_collection,
+    read_collection,
 )
 from cluster.store.fusion import Fusion, fuse
 from cluster.store.layout import Layout
@@ -169,6 +170,11 @@ class MilvusStore:
             f"--collection{empty}"
         )
 
+    def check_still(self, wanted: Fingerprint) -> None:
+        """Raise FingerprintMismatch where the collection was dropped and made anew; in one call."""
+        if read_collection(self.client, self.required()).fingerprint != wanted:
+            self.check_fingerprint(wanted)
+
     def check_columns(self, columns: Iterable[str]) -> None:
         """Raise FormatMismatch where the collection cannot keep these columns of readings."""
         stored = self.required()
@@ -266,12 +272,15 @@ class MilvusStore:
         by_source: dict[str, list[Document]] = {source: [] for source in sources}
         if stored is None or not by_source:
             return by_source
-        keys = [schema.source_key(source) for source in by_source]
-        any_source = _in(schema.SOURCE_KEY, keys) if stored.has_keys else with_any_label(keys)
-        expression = f"{any_source} and {document_expression(Filter(tenant=tenant))}"
-        for document in self._documents_where(expression).values():
-            if document.source in by_source:
-                by_source[document.source].append(document)
+        names = {schema.source_key(source): source for source in by_source}
+        any_source = _in(schema.SOURCE_KEY, names) if stored.has_keys else with_any_label(names)
+        own = document_expression(Filter(tenant=tenant))
+        fields = (*stored.document_fields, *([schema.SOURCE_KEY] if stored.has_keys else []))
+        expression = f"{any_source} and {own} and {schema.IS_DOCUMENT}"
+        for entity in self.client.query_all(stored.documents, expression, fields):
+            keys = [entity[schema.SOURCE_KEY]] if stored.has_keys else entity["labels"]
+            source = next(names[key] for key in keys if key in names)
+            by_source[source].append(schema.to_document(entity))
         return by_source
 
     @looks_again

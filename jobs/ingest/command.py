@@ -62,6 +62,14 @@ def ingest(
     reindex: Annotated[
         bool, typer.Option("--reindex", help="Do unchanged documents again, too.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Look at bytes, rows and page files of documents whose size and time are as they "
+            "were, too.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, and how long it takes.")
     ] = False,
@@ -92,6 +100,7 @@ def ingest(
         tags=tuple(tag or ()),
         metadata=parse_metadata(meta),
         reindex=reindex,
+        verify=verify,
     )
     if watch and prune:
         raise InvalidInput("--watch forgets nothing: prune with a command of its own")

@@ -1,13 +1,13 @@
 """What every stage of one ingest has to know."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from cluster.core import Fingerprint, Scalar
 from cluster.settings import Settings
 from cluster.store.client import StoreAddress
 from jobs.ingest.gpu_shares import GpuShares
 from jobs.ingest.readings import Reading
+from jobs.ingest.watch import Watcher
 from jobs.rendering.client import RenderTarget
 from models.options import EmbedderOptions
 
@@ -19,8 +19,8 @@ class IngestContext:
     `reindex`: do again what is done. `is_job`: of the service, whose files only a deletion removes.
     `threads`: of torch in one worker. `gpu`: what embedding and reading workers take of one.
     `readings`: what is read of pages beside vectors.
-    `tenant_mark`: as it was when the ingest began (cluster.store.deletion). `watch`: the actor that
-    knows of all workers (jobs.ingest.watch).
+    `tenant_mark`: as it was when the ingest began (cluster.store.deletion). `watch`: knows of
+    all workers (jobs.ingest.watch).
     """
 
     settings: Settings
@@ -39,4 +39,4 @@ class IngestContext:
     gpu: GpuShares
     readings: tuple[Reading, ...]
     tenant_mark: str
-    watch: Any
+    watch: Watcher

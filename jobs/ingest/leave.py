@@ -1,6 +1,10 @@
 """What an ingest that ends early leaves behind: settled, or cleared away."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from cluster.core import Document
+from cluster.errors import QuireError
 from cluster.ids import mark
 from cluster.pages.files import PageFiles
 from cluster.settings import Settings
@@ -10,7 +14,23 @@ from jobs.ingest.context import IngestContext
 from jobs.ingest.finish import DocumentFinisher
 from jobs.ingest.ledger import Ledger
 from jobs.ingest.request import Stopped
-from jobs.ray_data import ask
+
+
+@contextmanager
+def settled(
+    context: IngestContext, store: MilvusStore, finisher: DocumentFinisher, ledger: Ledger
+) -> Iterator[None]:
+    """Clear up where what is done within ends early, while its watch can be asked."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(QuireError):  # what ended the ingest is what its caller must know
+            store.patient(0)
+            ledger.end_early()
+            leave_early(context, store, finisher, ledger, error)
+        raise
+    finally:
+        context.watch.close()
 
 
 def leave_early(
@@ -39,7 +59,7 @@ def _left_open(context: IngestContext, ledger: Ledger) -> list[Document]:
     marks = (mark("ingest", context.ingest_id),)
     return [
         Document(doc_id, "", source, tenant=context.tenant, marks=marks)
-        for doc_id, source in ask(context.watch.sources.remote()).items()
+        for doc_id, source in context.watch.sources().items()
         if source in left
     ]
 
@@ -49,5 +69,5 @@ def stop_ingest(settings: Settings, tenant: str, ingest_id: str) -> None:
     settings = settings.with_absolute_paths()
     with open_store(settings) as store:
         if store.stored() is not None:
-            finisher = DocumentFinisher(settings, store, ())
+            finisher = DocumentFinisher(settings, store, tenant, ())
             finisher.stop(ingest_id, tenant, "it was stopped before all of it was in")

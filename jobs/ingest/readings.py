@@ -17,8 +17,6 @@ from cluster.pages.vectors import Storage, from_bytes, to_bytes
 from cluster.settings import Settings
 from cluster.store.milvus import MilvusStore
 from cluster.store.schema import EXPECTED_CER
-from models.ocr_quality.files import load_card
-from models.ocr_quality.predictor import open_predictor, predictor_folder
 from models.options import LateInteractionOptions
 from models.protocols import Budget
 from models.registry import registry
@@ -63,6 +61,8 @@ class ReadingModels:
     @cached_property
     def quality(self) -> "QualityPredictor":
         """The OCR quality predictor, on the model for multi-vectors where that one is loaded."""
+        from models.ocr_quality.predictor import open_predictor
+
         loaded = self.__dict__.get("late_interaction")
         return open_predictor(self._settings, loaded)
 
@@ -183,6 +183,9 @@ class ExpectedCer:
     def wanted(cls, settings: Settings) -> "ExpectedCer | None":
         if settings.quality == "off":
             return None
+        from models.ocr_quality.files import load_card
+        from models.ocr_quality.predictor import predictor_folder
+
         card = load_card(predictor_folder(settings))
         return cls("device" if card.vectors else "cpu")
 
@@ -210,3 +213,8 @@ def wanted_readings(settings: Settings) -> tuple[Reading, ...]:
 def columns_of(readings: Iterable[Reading | type[Reading]]) -> tuple[str, ...]:
     """Return the columns that these readings fill."""
     return tuple(column for reading in readings for column in reading.columns)
+
+
+def reading_recipe(readings: Iterable[Reading]) -> str:
+    """Return what tells the readings of one ingest from those of another."""
+    return "; ".join(map(repr, readings))

@@ -43,6 +43,10 @@ class RenderPages:
         self._copied = ("", "")  # source and stamp of the document that `_path` is a copy of
         self._path = ""
 
+    def close(self) -> None:
+        """End the renderer's process."""
+        self.renderer.close()
+
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for row in from_texts(batch["row"]):
             if isinstance(row, Shard) and row.pages:

@@ -14,9 +14,11 @@ Stop = Literal["cancel", "pause"]
 class IngestRequest:
     """What to ingest, and what its rows shall carry.
 
-    `reindex`: do unchanged documents again. `is_job`: of the service, on files that only a deletion
-    removes; a document that was deleted meanwhile is skipped. `is_listed`: `paths` are sources, and
-    may be gone. `replaces`: ids of documents that are forgotten once the new ones are in.
+    `reindex`: do unchanged documents again. `verify`: look at the bytes, the rows and the files of
+    documents whose stamps say that they are unchanged. `is_job`: of the service, on files that only
+    a deletion removes; a document that was deleted meanwhile is skipped. `is_listed`: `paths` are
+    sources, and may be gone. `replaces`: ids of documents that are forgotten once the new ones are
+    in.
     `ingest_id`: the same for an ingest that goes on.
     """
 
@@ -26,6 +28,7 @@ class IngestRequest:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Scalar] = field(default_factory=dict)
     reindex: bool = False
+    verify: bool = False
     is_job: bool = False
     is_listed: bool = False
     replaces: tuple[str, ...] = ()

@@ -51,15 +51,15 @@ class Shard:
 class Outcome:
     """The end of an input of which no page is to be done; `reason` says what is wrong, if it is.
 
-    `updated`: its tags, metadata or source are other ones now. `is_indexed`: these bytes are in the
-    index, whole.
+    `updated`: its tags, metadata or source are other ones now. `replaces`: these bytes are in the
+    index, whole, and older ones of its source are to go.
     """
 
     document: Document
     reason: str = ""
     message: str = ""
     updated: bool = False
-    is_indexed: bool = False
+    replaces: bool = False
 
     @property
     def source(self) -> str:

@@ -35,7 +35,7 @@ class TaskFinder:
         *,
         reindex: bool,
     ) -> None:
-        self._recipe = mark("chunks", chunk_recipe(settings))
+        self._settings = settings
         self._readings = readings
         self._store = store
         self._files = files
@@ -51,7 +51,7 @@ class TaskFinder:
         tasks: Tasks = {
             "page": [page for page in every if page not in done],
             "picture": sorted(done - kept),
-            "chunks": [] if self._has_recipe(document) else sorted(done),
+            "chunks": [] if has_recipe(document, self._settings) else sorted(done),
         }
         return {task: pages for task, pages in tasks.items() if pages}
 
@@ -62,7 +62,8 @@ class TaskFinder:
             present &= reading.done(document, self._store, self._files)
         return present
 
-    def _has_recipe(self, document: Document) -> bool:
-        """True where the chunks are as this ingest would cut them; Quire 0.1 did not note how."""
-        noted = find_mark(document.marks, "chunks") or mark("chunks", _default_recipe())
-        return noted == self._recipe
+
+def has_recipe(document: Document, settings: Settings) -> bool:
+    """True where the chunks are as these settings would cut them; Quire 0.1 did not note how."""
+    noted = find_mark(document.marks, "chunks") or mark("chunks", _default_recipe())
+    return noted == mark("chunks", chunk_recipe(settings))

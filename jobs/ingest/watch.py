@@ -1,8 +1,8 @@
 """Watches the workers of an ingest: what each works on since when, and how often a page was tried.
 
-One small actor beside the driver. A worker tells it before and after each piece of work; what was
-begun and never ended has taken its worker along, or the worker is stuck in it. The driver has the
-stuck replaced.
+A worker tells before and after each piece of work; what was begun and never ended has taken its
+worker along, or the worker is stuck in it. Of workers that are processes of Ray, one small actor
+keeps the watch (watch_actor.py), and the driver has the stuck replaced.
 """
 
 import os
@@ -13,13 +13,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import ray
+from typing import Any, Protocol, TypeVar
 
 from cluster.errors import QuireError
 from jobs.ingest.rows import PageWork
-from jobs.ray_data import beside_the_driver, kill_worker
 
 MAX_TRIES = 3  # of a page that ends its worker, and of a worker that ends while it starts
 Work = TypeVar("Work")
@@ -39,6 +36,40 @@ class Stuck:
     seconds: float
 
 
+class Watcher(Protocol):
+    """The watch as workers and the driver ask it, wherever it is kept."""
+
+    def worker(self) -> tuple[str, Any]:
+        """Return the id of the worker that asks, and the handle by which it can be ended."""
+        ...
+
+    def begin(
+        self,
+        piece: str,
+        actor: str,
+        name: str,
+        handle: Any,
+        keys: Sequence[str],
+        factor: float = 1,
+    ) -> None: ...
+
+    def touch(self, actor: str) -> None: ...
+
+    def tries(self, keys: Sequence[str]) -> list[int]: ...
+
+    def end(self, piece: str) -> None: ...
+
+    def replace_stuck(self) -> list[Stuck]: ...
+
+    def claim(self, claims: Sequence[tuple[str, str]]) -> list[str]: ...
+
+    def sources(self) -> dict[str, str]: ...
+
+    def add_chunks(self, counts: Sequence[tuple[str, str, int]]) -> list[int]: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass
 class _Work:
     actor: str
@@ -51,14 +82,19 @@ class _Work:
 
 @dataclass
 class Watch:
-    """What is known of all workers; runs as an actor. `limit_s` is for one piece of work."""
+    """What is known of all workers. `limit_s` is for one piece of work; `kill` ends a worker."""
 
     limit_s: float
+    kill: Callable[[Any], None]
     _works: dict[str, _Work] = field(default_factory=dict)  # by piece: a worker may have several
     _tries: dict[str, int] = field(default_factory=dict)  # by what was begun and not ended
     _sources: dict[str, str] = field(default_factory=dict)  # by document
     _chunks: dict[str, int] = field(default_factory=dict)  # by document
     _page_chunks: dict[str, int] = field(default_factory=dict)  # by page: a page may be done again
+
+    def worker(self) -> tuple[str, Any]:
+        """Return the id of the worker that asks: here all are one process, which nobody ends."""
+        return "", None
 
     def begin(
         self,
@@ -107,12 +143,12 @@ class Watch:
                 late.setdefault(work.actor, work)
         self._works = {piece: work for piece, work in self._works.items() if work.actor not in late}
         for work in late.values():
-            kill_worker(work.handle)
+            self.kill(work.handle)
         return [Stuck(work.name, work.keys, now - work.began) for work in late.values()]
 
-    def claim(self, document: str, source: str) -> str:
-        """Return the source that a document is ingested from: the first that asked."""
-        return self._sources.setdefault(document, source)
+    def claim(self, claims: Sequence[tuple[str, str]]) -> list[str]:
+        """Return for each (document, source) the source it is ingested from: the first to ask."""
+        return [self._sources.setdefault(document, source) for document, source in claims]
 
     def sources(self) -> dict[str, str]:
         """Return the source of every document that was claimed, by document."""
@@ -128,19 +164,16 @@ class Watch:
             totals.append(self._chunks[document])
         return totals
 
-
-def start_watch(limit_s: float) -> Any:
-    """Start the actor; it lives as long as its handle."""
-    return beside_the_driver(Watch).remote(limit_s)
+    def close(self) -> None:
+        """End the watch."""
 
 
 class Watched:
     """A worker's side of the watch."""
 
-    def __init__(self, watch: Any, stage: str) -> None:
+    def __init__(self, watch: Watcher, stage: str) -> None:
         self._watch = watch
-        self._handle = ray.get_runtime_context().current_actor
-        self._actor = ray.get_runtime_context().get_actor_id()
+        self._actor, self._handle = watch.worker()
         self._stage = stage
         self._alone = threading.Lock()
         self.name = f"{stage} worker {os.getpid()} on {socket.gethostname()}"
@@ -162,14 +195,11 @@ class Watched:
     def working(self, keys: Sequence[str], factor: float = 1) -> Iterator[None]:
         """Watch a piece of work, which may take `factor` times as long as another."""
         piece = uuid.uuid4().hex
-        begun = self._watch.begin.remote(
-            piece, self._actor, self.name, self._handle, list(keys), factor
-        )
-        ray.get(begun)  # a worker that ends in it must be known to have begun
+        self._watch.begin(piece, self._actor, self.name, self._handle, list(keys), factor)
         try:
             yield
         finally:
-            self._watch.end.remote(piece)
+            self._watch.end(piece)
 
     def each(
         self,
@@ -198,19 +228,16 @@ class Watched:
 
     def get_on(self) -> None:
         """Say that a long piece of work gets on."""
-        self._watch.touch.remote(self._actor)
+        self._watch.touch(self._actor)
 
     def tries(self, keys: Sequence[str]) -> list[int]:
         """Return how often each was begun and took its worker along, or blocked it."""
-        tries: list[int] = ray.get(self._watch.tries.remote(list(keys)))
-        return tries
+        return self._watch.tries(list(keys))
 
-    def claim(self, document: str, source: str) -> str:
-        """Return the source that a document is ingested from: the first that asked."""
-        claimed: str = ray.get(self._watch.claim.remote(document, source))
-        return claimed
+    def claim(self, claims: Sequence[tuple[str, str]]) -> list[str]:
+        """Return for each (document, source) the source it is ingested from: the first to ask."""
+        return self._watch.claim(list(claims))
 
     def add_chunks(self, counts: Sequence[tuple[str, str, int]]) -> list[int]:
         """Count chunks by (document, page): how many each document has with them."""
-        totals: list[int] = ray.get(self._watch.add_chunks.remote(list(counts)))
-        return totals
+        return self._watch.add_chunks(list(counts))

@@ -53,9 +53,11 @@ class WritePages:
             for row, vector in zip(ingest_rows, vectors, strict=True)
             if isinstance(row, PageWork)
         ]
-        self._drop_lost([page for page, _ in works])
+        self.store.client.side_by_side(
+            lambda: self._drop_lost([page for page, _ in works]),
+            lambda: self.store.check_still(self.fingerprint),  # dropped and made anew meanwhile?
+        )
         ours = [(page, vector) for page, vector in works if page.reason not in _LOST]
-        self.store.check_fingerprint(self.fingerprint)  # it may have been dropped and made anew
         self._trim([page for page, _ in ours])  # first: where a page's own row is right, so is all
         self.store.write_rows(
             row

@@ -21,8 +21,9 @@ import ray
 from PIL import Image
 
 from cluster.errors import InvalidInput, UnreadableDocument
+from cluster.hardware import cpu_cores
 from cluster.ids import doc_id_of, sha256_of
-from cluster.runtime import cpu_cores, ray_session
+from cluster.runtime import ray_session
 from cluster.settings import Settings
 from cluster.sources import list_sources
 from jobs.ocr_quality.accuracy import accuracy, comparable

@@ -19,9 +19,10 @@ from typing import Any
 
 import psutil
 
-import jobs.ingest.run
+import jobs.ingest.pipeline
 from cluster.core import Document
 from cluster.errors import QuireError
+from cluster.runtime import ray_session
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
 from jobs.ingest.embed import EmbedPages, PageBytes
@@ -192,9 +193,10 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     settings = load_settings(**wanted["settings"])
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    jobs.ingest.run.EmbedPages = globals()[wanted["embedder"]]  # type: ignore
+    jobs.ingest.pipeline.EmbedPages = globals()[wanted["embedder"]]  # type: ignore
     try:
-        report = run_ingest(settings, IngestRequest(("survey.pdf",)))
+        with ray_session(settings):
+            report = run_ingest(settings, IngestRequest(("survey.pdf",)))
     except QuireError as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
     else:

@@ -1,4 +1,4 @@
-"""How many calls of Milvus a search waits for, one after the other: each costs a busy server 0.3 s."""
+"""How many calls of Milvus a search waits for, one after the other: 0.3 s each on a server."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ingest.run import EMBED_PAGES
+from jobs.ingest.pipeline import EMBED_PAGES
 from jobs.ingest.summary import print_report
 from tests.support.documents import a_document, save
 from tests.support.jobs import a_report
@@ -25,7 +25,9 @@ import json
 import time
 from pathlib import Path
 import torch
+import jobs.ingest.pipeline
 import jobs.ingest.run
+from cluster.runtime import ray_session
 from cluster.errors import OutOfMemory
 from cluster.store.milvus import MilvusStore, open_store
 from unittest.mock import patch
@@ -62,7 +64,8 @@ class Short(Tight):
 
 def ingest(kind):
     try:
-        with patch.multiple(jobs.ingest.run, EmbedPages=kind, WRITE_PAGES=1, EMBED_PAGES_CPU=16):
+        changed = {"EmbedPages": kind, "WRITE_PAGES": 1, "EMBED_PAGES_CPU": 16}
+        with patch.multiple(jobs.ingest.pipeline, **changed), ray_session(settings):
             report = jobs.ingest.run.run_ingest(settings, IngestRequest(("report.pdf",)))
         said = report.summary()
     except OutOfMemory as error:

@@ -15,7 +15,9 @@ import threading
 from pathlib import Path
 from unittest.mock import patch
 
+import jobs.ingest.pipeline
 import jobs.ingest.run
+from cluster.runtime import ray_session
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
 from jobs.ingest.embed import EmbedPages
@@ -56,7 +58,8 @@ FOLDER.mkdir()
 settings = load_settings(
     store=str(FOLDER), ocr="off", render_workers=1, max_pixels=16_384, multi_vectors=MULTI_VECTORS
 )
-with patch.multiple(jobs.ingest.run, EmbedPages=Overlapping, ReadPages=Reading):
+changed = {"EmbedPages": Overlapping, "ReadPages": Reading}
+with patch.multiple(jobs.ingest.pipeline, **changed), ray_session(settings):
     report = jobs.ingest.run.run_ingest(settings, IngestRequest(("report.pdf",)))
 files = list(FOLDER.rglob("*.npz"))
 pids = {name: (FOLDER / name).exists() and (FOLDER / name).read_text()

@@ -4,21 +4,18 @@ from typing import Any
 
 import pytest
 
-import jobs.ingest.watch
 from jobs.ingest.watch import Stuck, Watch
 
 
 @pytest.fixture
-def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    handles: list[Any] = []
-    monkeypatch.setattr(jobs.ingest.watch, "kill_worker", handles.append)
-    return handles
+def killed() -> list[Any]:
+    return []
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(jobs.ingest.watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 
@@ -27,7 +24,7 @@ def begin(watch: Watch, piece: str, *keys: str, name: str = "worker 1") -> None:
 
 
 def test_one_that_waits_for_another_is_not_stuck(clock: list[float], killed: list[Any]) -> None:
-    watch = Watch(limit_s=10)
+    watch = Watch(10, killed.append)
     begin(watch, "first", "a")
     begin(watch, "second", "b")
     clock[0] = 9
@@ -39,7 +36,7 @@ def test_one_that_waits_for_another_is_not_stuck(clock: list[float], killed: lis
 def test_a_worker_is_replaced_once_and_named_by_what_it_is_stuck_in(
     clock: list[float], killed: list[Any]
 ) -> None:
-    watch = Watch(limit_s=10)
+    watch = Watch(10, killed.append)
     begin(watch, "first", "a")
     clock[0] = 1
     begin(watch, "second", "b")
@@ -50,7 +47,7 @@ def test_a_worker_is_replaced_once_and_named_by_what_it_is_stuck_in(
 
 
 def test_what_a_process_that_died_had_begun_is_over(clock: list[float], killed: list[Any]) -> None:
-    watch = Watch(limit_s=10)
+    watch = Watch(10, killed.append)
     begin(watch, "first", "a")
     clock[0] = 8
     begin(watch, "again", "a", name="worker 2")

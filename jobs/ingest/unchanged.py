@@ -1,0 +1,73 @@
+"""Documents with which nothing is to be done, told by the stamps of their sources alone.
+
+A stamp (size and time of a file, the ETag of an object) is kept with its document and believed: no
+byte is read, and neither Ray nor a model starts for documents that are as they were. What a stamp
+cannot tell (rows or page files that were lost) an ingest with `verify` finds.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+
+from cluster.core import Document
+from cluster.ids import find_mark, mark
+from cluster.sources import stamp_of
+from cluster.store.milvus import MilvusStore
+from jobs.ingest.context import IngestContext
+from jobs.ingest.readings import reading_recipe
+from jobs.ingest.rows import Outcome
+from jobs.ingest.todo import has_recipe
+
+TOGETHER = 1000  # documents that the store is asked about at once
+STAMP_THREADS = 32  # of sources that lie elsewhere
+
+
+class UnchangedFinder:
+    """Finds them among the sources of an ingest, many at once."""
+
+    def __init__(self, context: IngestContext, store: MilvusStore) -> None:
+        self._context = context
+        self._store = store
+        self._readings = mark("readings", reading_recipe(context.readings))
+
+    def find(self, sources: Sequence[str]) -> Iterator[list[Outcome]]:
+        """Yield the outcomes of sources that are unchanged, as they are found."""
+        rest = iter(sources)
+        with ThreadPoolExecutor(STAMP_THREADS, thread_name_prefix="stamp") as threads:
+            while part := list(islice(rest, TOGETHER)):
+                known = self._store.documents_of_sources(self._context.tenant, part)
+                # Of several documents one source has, the older ones are still to go.
+                single = [(each, known[each][0]) for each in part if len(known[each]) == 1]
+                ended = [
+                    replace(document, source=source)
+                    for source, document in single
+                    if self._is_ended(document)
+                ]
+                remote = any("://" in document.source for document in ended)
+                stamps = (threads.map if remote else map)(_stamp_mark, ended)
+                yield [
+                    Outcome(document)
+                    for document, stamp in zip(ended, stamps, strict=True)
+                    if stamp == find_mark(document.marks, "stamp")
+                ]
+
+    def _is_ended(self, document: Document) -> bool:
+        """True where all of a document is in as this ingest would have it, unless it changed."""
+        context = self._context
+        return (
+            document.status == "indexed"
+            and not document.error
+            and (context.tags or document.tags) == document.tags
+            and (context.metadata or document.metadata) == document.metadata
+            and has_recipe(document, context.settings)
+            and (not context.readings or find_mark(document.marks, "readings") == self._readings)
+        )
+
+
+def _stamp_mark(document: Document) -> str:
+    """Return the mark of a source's stamp as it is now; "" where it cannot be read."""
+    try:
+        return mark("stamp", stamp_of(document.source))
+    except OSError:
+        return ""
