@@ -1,7 +1,7 @@
 """The late-interaction deployment: questions against the multi-vectors that were kept of pages.
 
 One question at a time: on candidates of one search the model is done in milliseconds, and what
-takes longer is to read the pages' files.
+takes longer is to read the pages' files, which LateSearch does side by side.
 """
 
 from collections.abc import Sequence
