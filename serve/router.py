@@ -13,12 +13,13 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from cluster.core import Document, Filter, Hit, Page, Query
+from cluster.core import Document, DocumentStatus, Filter, Hit, Page, Query
 from cluster.deployments import DeploymentSpec
 from cluster.errors import InvalidInput, NotFound, QuireError, StoreUnavailable
 from cluster.metrics import service_metrics
 from cluster.pages.files import PageFiles, PageKey, vectors_kind
 from cluster.settings import Settings
+from cluster.store.client import SESSION
 from cluster.store.connection import StoreConnection
 from cluster.store.milvus import MilvusStore
 from jobs.change import change_document
@@ -206,7 +207,10 @@ class Router:
 
         def look() -> tuple[Page | None, Document | None]:
             store = self.store()
-            return store.page(tenant, doc_id, number), store.document(tenant, doc_id)
+            return store.client.side_by_side(
+                lambda: store.page(tenant, doc_id, number),
+                lambda: store.document(tenant, doc_id, SESSION),
+            )
 
         page, document = await self._watched(asyncio.to_thread(look))
         if page is None:
@@ -264,16 +268,25 @@ class Router:
         attribution = await self._quality.attribute(jpeg, _left(deadline))
         return page, of_contributions(attribution.contribution), jpeg
 
-    async def documents(self, wanted: Any, status: Any) -> list[Document]:
-        """Documents that pass, newest first."""
-        return await self._watched(
-            asyncio.to_thread(lambda: self.store().documents(wanted, status=status))
-        )
+    async def documents(
+        self, wanted: Filter, status: DocumentStatus | None, word: str, limit: int, offset: int
+    ) -> tuple[list[Document], int]:
+        """Return a page of the documents that pass, newest first, and how many there are.
+
+        Raises InvalidInput.
+        """
+
+        def look() -> tuple[list[Document], int]:
+            return self.store().documents_page(
+                wanted, status=status, word=word, limit=limit, offset=offset
+            )
+
+        return await self._watched(asyncio.to_thread(look))
 
     async def document(self, tenant: str, doc_id: str) -> Document:
         """Return a tenant's document. Raises NotFound."""
         document = await self._watched(
-            asyncio.to_thread(lambda: self.store().document(tenant, doc_id))
+            asyncio.to_thread(lambda: self.store().document(tenant, doc_id, SESSION))
         )
         if document is None:
             raise NotFound(f"there is no document {doc_id}")

@@ -115,6 +115,10 @@ class Client:
         self._vector_types[name] = kinds.get("vector")
         return described
 
+    def all_at_once(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Return what calls return, all made at the same time."""
+        return [call.result() for call in [self._beside.submit(call) for call in calls]]
+
     def create(
         self, name: str, schema: Any, index: Any, options: Mapping[str, Any] | None = None
     ) -> None:

@@ -52,6 +52,7 @@ from cluster.store.format import (
 )
 from cluster.store.fusion import Fusion, fuse
 from cluster.store.layout import Layout
+from cluster.store.listing import like_word, list_documents
 from cluster.store.lite import MilvusLiteServer
 from cluster.store.ranking import RankedRow, rank_pages
 from cluster.text.terms import to_terms
@@ -312,6 +313,29 @@ class MilvusStore:
         expression = " and ".join(filter(None, parts))
         documents = self._documents_where(expression).values()
         return sorted(documents, key=lambda document: (-document.time_ms, document.source))
+
+    @looks_again
+    def documents_page(
+        self,
+        wanted: Filter,
+        *,
+        status: DocumentStatus | None = None,
+        word: str = "",
+        limit: int,
+        offset: int = 0,
+    ) -> tuple[list[Document], int]:
+        """Return a page of the documents that pass, newest first, and how many there are.
+
+        `word`: part of a title or file name. Raises InvalidInput.
+        """
+        stored = self.known()
+        if stored is None:
+            return [], 0
+        parts = [document_expression(wanted), schema.IS_DOCUMENT]
+        parts += [with_labels([filter_label("status", status)])] if status else []
+        parts += [like_word(stored, word)] if word else []
+        expression = " and ".join(filter(None, parts))
+        return list_documents(self.client, stored, expression, limit, offset)
 
     def each_document(
         self, wanted: Filter = Filter(), *, with_error: bool = False

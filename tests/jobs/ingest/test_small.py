@@ -1,0 +1,124 @@
+"""A small ingest: no Ray starts for it, and nothing at all for documents that are unchanged."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.settings import load_settings
+from cluster.store.milvus import open_store
+from jobs.ingest.report import IngestReport
+from jobs.ingest.request import IngestRequest
+from jobs.ingest.run import run_ingest
+from tests.support.documents import a_document, save
+
+pytestmark = pytest.mark.services
+Ingest = Callable[..., IngestReport]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two documents; a Ray that starts is an error."""
+
+    def no_ray(*_: object, **__: object) -> None:
+        raise AssertionError("Ray started")
+
+    monkeypatch.setattr("ray.init", no_ray)
+    save(a_document("The gearbox manual", "Chapter two"), tmp_path / "manual.pdf")
+    save(a_document("A receipt for brake pads"), tmp_path / "receipt.pdf")
+    return tmp_path
+
+
+@pytest.fixture
+def ingest(folder: Path) -> Ingest:
+    def run(**changes: object) -> IngestReport:
+        options = {name: changes.pop(name) for name in ("ocr", "quality") if name in changes}
+        settings = load_settings(store=str(folder / "data"), **{"ocr": "off", **options})
+        paths = (str(folder / "*.pdf"),)
+        return run_ingest(settings, IngestRequest(paths, **changes))  # type: ignore[arg-type]
+
+    return run
+
+
+def states(report: IngestReport) -> dict[str, int]:
+    return {state: count for state, count in report.states.items() if count}
+
+
+def test_a_few_pages_are_ingested_in_this_process(folder: Path, ingest: Ingest) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and no more")
+    report = ingest()
+    assert states(report) == {"indexed": 2, "failed": 1} and report.new_pages == 3
+    with open_store(load_settings(store=str(folder / "data"))) as store:
+        documents = store.documents(status="indexed")
+        assert sorted(len(store.pages_present(each)) for each in documents) == [1, 2]
+    assert len(list((folder / "data" / "pages").rglob("*.jpg"))) == 3
+
+
+def test_what_is_unchanged_is_told_by_its_stamp(
+    folder: Path, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest()
+
+    def no_bytes(path: str) -> str:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("jobs.ingest.check.sha256_of", no_bytes)
+    report = ingest()
+    assert states(report) == {"unchanged": 2}
+    assert {each.pages for each in report.documents} == {1, 2}
+
+
+def test_a_file_that_was_only_touched_is_believed_the_next_time(
+    folder: Path, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest()
+    os.utime(folder / "manual.pdf", (1, 1))
+    assert states(ingest()) == {"unchanged": 2}  # its bytes were looked at
+    monkeypatch.setattr("jobs.ingest.check.CheckDocuments.check", None)
+    assert states(ingest()) == {"unchanged": 2}
+
+
+def test_a_changed_file_is_found_and_replaces_its_former_version(
+    folder: Path, ingest: Ingest
+) -> None:
+    before = {each.source: each.doc_id for each in ingest().documents}
+    save(a_document("The second edition of the gearbox manual"), folder / "manual.pdf")
+    report = ingest()
+    assert states(report) == {"indexed": 1, "unchanged": 1}
+    (changed,) = [each for each in report.documents if each.state == "indexed"]
+    assert changed.replaced == [before[changed.source]]
+
+
+def test_another_tag_or_chunk_length_is_no_unchanged_document(folder: Path, ingest: Ingest) -> None:
+    ingest()
+    assert states(ingest(tags=("manuals",))) == {"updated": 2}
+    assert states(ingest(tags=("manuals",))) == {"unchanged": 2}
+    assert states(ingest(quality="on", tags=("manuals",))) == {"indexed": 2}
+    assert states(ingest(quality="on")) == {"unchanged": 2}
+
+
+def test_verify_looks_at_what_stamps_do_not_tell(folder: Path, ingest: Ingest) -> None:
+    ingest()
+    pictures = list((folder / "data" / "pages").rglob("*.jpg"))
+    pictures[0].unlink()
+    assert states(ingest()) == {"unchanged": 2} and not pictures[0].exists()
+    assert states(ingest(verify=True)) == {"indexed": 1, "unchanged": 1}
+    assert pictures[0].exists()
+
+
+def test_a_document_that_was_deleted_is_ingested_anew(folder: Path, ingest: Ingest) -> None:
+    ingest()
+    from jobs.forget import forget_documents
+
+    settings = load_settings(store=str(folder / "data"))
+    forget_documents(settings, path=str(folder / "receipt.pdf"))
+    assert states(ingest()) == {"indexed": 1, "unchanged": 1}
+
+
+def test_the_stages_leave_no_process_behind(ingest: Ingest) -> None:
+    ingest()
+    children = psutil.Process().children(recursive=True)
+    alive = [each for each in children if each.status() != psutil.STATUS_ZOMBIE]
+    assert not [each for each in alive if "jobs.rendering.process" in " ".join(each.cmdline())]
