@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.images import blank_page
 from models.inputs import EncodedInput, MultimodalInput
 from models.options import EmbedderOptions, RerankerOptions
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
@@ -146,7 +145,7 @@ def test_a_gpu_is_warmed_up_with_a_query_and_a_full_batch(
     monkeypatch: pytest.MonkeyPatch,
     device: str,
 ) -> None:
-    for model, longest in ((embedder, 10**9), (reranker, reranker.budget.tokens)):
+    for model in (embedder, reranker):
         monkeypatch.setattr(model, "device", torch.device(device))
         tokens: list[int] = []
 
@@ -160,6 +159,5 @@ def test_a_gpu_is_warmed_up_with_a_query_and_a_full_batch(
         model.warm_up()
         short, *full = tokens
         assert short < 200
-        page = blank_page(model.spec.max_pixels)
-        least = model.budget.tokens - page.size // 3 // 1024 - 200
-        assert (not full) if device == "cpu" else (least < full[0] < longest)
+        budget = model.budget.tokens
+        assert (not full) if device == "cpu" else (budget // 2 < full[0] <= budget)
