@@ -3,6 +3,7 @@
 The prompt is the one Qwen3-VL-Reranker was trained with. Source: its model card and reference code.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from models.inputs import EncodedInput, MultimodalInput
 from models.qwen3_vl.prompts import Part, Prompt, PromptTokenizer, content_of
 from models.qwen3_vl.visuals import VisualBudget, visual_tokens
 
-DECODE_THREADS = 8  # pictures of one request; decoding and resizing leave the interpreter to others
+# Decoding leaves the interpreter to others; more threads than cores would only end the first late.
+DECODE_THREADS = min(8, max(2, os.cpu_count() or 1))
 FIRST_IMAGES = 2  # the device begins with so many pages while the rest is decoded
 SYSTEM = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct "
