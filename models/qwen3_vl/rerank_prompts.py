@@ -3,6 +3,7 @@
 The prompt is the one Qwen3-VL-Reranker was trained with. Source: its model card and reference code.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ from models.inputs import EncodedInput, MultimodalInput
 from models.qwen3_vl.prompts import Part, Prompt, PromptTokenizer, content_of
 from models.qwen3_vl.visuals import VisualBudget, visual_tokens
 
-DECODE_THREADS = 8  # pictures of one request; decoding and resizing leave the interpreter to others
-PART_IMAGES = 4  # the device begins with so many pages while the rest is decoded
+# Decoding leaves the interpreter to others; more threads than cores would only end the first late.
+DECODE_THREADS = min(8, max(2, os.cpu_count() or 1))
+FIRST_IMAGES = 2  # the device begins with so many pages while the rest is decoded
 SYSTEM = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".'
@@ -149,13 +151,18 @@ class PairEncoder:
 
 
 def _part_sizes(documents: Sequence[MultimodalInput]) -> Iterator[int]:
-    """Yield how many documents each part has: PART_IMAGES with pictures, and texts with them."""
+    """Yield how many documents each part has: twice as many pictures as the one before it.
+
+    So the device begins soon, and then has enough to do until the next part is decoded. Texts go
+    with the pictures that follow them.
+    """
     size = images = 0
+    wanted = FIRST_IMAGES
     for document in documents:
         size, images = size + 1, images + len(document.images)
-        if images >= PART_IMAGES:
+        if images >= wanted:
             yield size
-            size = images = 0
+            size, images, wanted = 0, 0, 2 * wanted
     if size:
         yield size
 

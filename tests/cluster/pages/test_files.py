@@ -29,6 +29,8 @@ def test_page_images(
     images.put("acme", DOC_ID, 2, b"two")
     images.put("other", DOC_ID, 1, b"theirs")
     assert images.get("acme", DOC_ID, 2) == b"two"
+    keys = [PageKey("acme", DOC_ID, page) for page in (2, 3, 1)]
+    assert images.get_all(keys) == [b"two", None, b"one"] and images.get_all([]) == []
     document = Document(doc_id=DOC_ID, sha256="", source="", tenant="acme")
     assert images.forget(document) == 2
     assert images.forget(document) == 0

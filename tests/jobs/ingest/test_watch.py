@@ -1,5 +1,6 @@
 """What the watch knows of workers that do several things at once, and whom it has replaced."""
 
+import time
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ def killed() -> list[Any]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import pickle
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,6 +126,22 @@ def test_an_input_over_the_smaller_budget_is_computed_alone() -> None:
 
     assert budget.map(compute, ["a", "b", "c", "d"], [2, 8, 3, 2]) == ["A", "B", "C", "D"]
     assert batches == [["b", "a"], ["b"], ["c", "a"], ["d"]]
+
+
+def test_two_threads_that_run_out_at_once_halve_it_once() -> None:
+    budget = TokenBudget("a model", 10)
+    together = threading.Barrier(2, timeout=30)
+
+    def compute(items: list[str]) -> list[str]:
+        if len(items) > 1:
+            together.wait()  # both have planned with what is too much
+            raise torch.OutOfMemoryError(REFUSAL)
+        return [item.upper() for item in items]
+
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(budget.map, compute, ["a", "b"], [5, 5]) for _ in range(2)]
+        assert [run.result() for run in runs] == [["A", "B"], ["A", "B"]]
+    assert budget.tokens == 5
 
 
 def test_evidence_of_an_embedder_says_what_it_lacks(embedder: Qwen3VLEmbedder) -> None:

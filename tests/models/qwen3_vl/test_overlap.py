@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.images import blank_page
 from models.inputs import EncodedInput, MultimodalInput
 from models.options import EmbedderOptions, RerankerOptions
 from models.qwen3_vl.embedder import Qwen3VLEmbedder
@@ -118,7 +117,7 @@ def test_the_first_candidates_are_scored_while_the_next_are_decoded(
 def test_pages_are_decoded_side_by_side(
     reranker: Qwen3VLReranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = threading.Barrier(4, timeout=WAIT_S)  # broken where one comes after the other
+    together = threading.Barrier(2, timeout=WAIT_S)  # broken where one comes after the other
     grid = reranker.encoder._budget.grid
 
     def waiting(image: Any, room: int) -> np.ndarray:
@@ -146,7 +145,7 @@ def test_a_gpu_is_warmed_up_with_a_query_and_a_full_batch(
     monkeypatch: pytest.MonkeyPatch,
     device: str,
 ) -> None:
-    for model, longest in ((embedder, 10**9), (reranker, reranker.budget.tokens)):
+    for model in (embedder, reranker):
         monkeypatch.setattr(model, "device", torch.device(device))
         tokens: list[int] = []
 
@@ -160,6 +159,5 @@ def test_a_gpu_is_warmed_up_with_a_query_and_a_full_batch(
         model.warm_up()
         short, *full = tokens
         assert short < 200
-        page = blank_page(model.spec.max_pixels)
-        least = model.budget.tokens - page.size // 3 // 1024 - 200
-        assert (not full) if device == "cpu" else (least < full[0] < longest)
+        budget = model.budget.tokens
+        assert (not full) if device == "cpu" else (budget // 2 < full[0] <= budget)
