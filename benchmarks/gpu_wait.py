@@ -48,9 +48,9 @@ from cluster.store.client import StoreAddress
 from jobs.ingest.context import IngestContext
 from jobs.ingest.embed import EmbedPages
 from jobs.ingest.gpu_shares import GpuShares
+from jobs.ingest.pipeline import EMBED_CALLS, EMBED_PAGES
 from jobs.ingest.rows import Batch, PageWork, to_batch
-from jobs.ingest.run import EMBED_CALLS, EMBED_PAGES
-from jobs.ingest.watch import start_watch
+from jobs.ingest.watch_actor import start_watch
 from jobs.ray_data import batches, stage
 from jobs.rendering.client import Renderer, RenderLimits, RenderTarget
 from jobs.rendering.process import fit
