@@ -1,12 +1,14 @@
 """The store: rows written and searches answered, on embedded Milvus Lite.
 
     python -m benchmarks.store [--pages 10000] [--searches 60] [--compare]
+    python -m benchmarks.store --latency 0.3 [--documents 2000]
 
 A temporary store is filled with synthetic pages through the public class: for each page one row of
 its whole text and a row for each chunk, unit vectors of quire-tiny's dimension, words drawn by
 Zipf's law, every fourth page Japanese. Then every kind of search is asked in turn, so that all of
 them meet the same neighbours on a busy machine. `--compare` writes the same pages with one writer
-and with two at once, in turn.
+and with two at once, in turn. `--latency` asks the same of a Milvus that makes every call wait
+(benchmarks/slow_store.py).
 """
 
 import argparse
@@ -30,6 +32,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.slow_store import measure_slow_store
 from cluster.core import Document, Filter, Fingerprint, Mode, Row
 from cluster.ids import doc_id_of
 from cluster.settings import MIB, load_settings
@@ -237,8 +240,13 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=BAR_PAGES, help="pages in the store")
     parser.add_argument("--searches", type=int, default=60, help="runs of each kind of search")
     parser.add_argument("--compare", action="store_true", help="one writer against two")
+    parser.add_argument("--latency", type=float, help="seconds that every call of Milvus waits")
+    parser.add_argument("--documents", type=int, default=2000, help="ingested behind the latency")
     args = parser.parse_args()
     console = Console()
+    if args.latency is not None:
+        measure_slow_store(console, args.latency, args.documents)
+        return
     fingerprint = EmbedderOptions().fingerprint("fp32")
     with tempfile.TemporaryDirectory(prefix="quire-benchmark-") as name:
         folder = Path(name)

@@ -63,6 +63,7 @@ SPARSE_BYTES = 1_200  # of a row: some 150 terms of 8 bytes
 GRAPH_BYTES = 2 * 18 * 4  # of a row: HNSW's links with M = 18, Milvus' own default (AUTOINDEX)
 INDEX_HEADROOM = 1.3  # growing segments and the copy that compaction makes
 DISK_COPIES = 2.0  # binlogs and index files of the same rows
+COMPONENT_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a component of a vector in Milvus
 STORED_BYTES = {"fp16": 2.0, "int8": 1.0, "binary": 0.125}  # of a component of a multi-vector
 
 
@@ -226,9 +227,14 @@ def page_cpu_s(scanned: float, quality: bool) -> float:
     return RENDER_CPU_S + scanned * OCR_CPU_S + quality * QUALITY_CPU_S
 
 
-def milvus_bytes(rows: int, dimension: int) -> tuple[int, int]:
-    """Memory and disk of so many rows of float32 vectors in Milvus with HNSW and BM25."""
-    row = 4 * dimension + GRAPH_BYTES + TEXT_BYTES + SPARSE_BYTES
+def vector_bytes(rows: int, dimension: int, vectors: str) -> int:
+    """Bytes of so many vectors of a type that Milvus stores."""
+    return rows * dimension * COMPONENT_BYTES[vectors]
+
+
+def milvus_bytes(rows: int, dimension: int, vectors: str) -> tuple[int, int]:
+    """Memory and disk of so many rows with vectors of a type in Milvus with HNSW and BM25."""
+    row = vector_bytes(1, dimension, vectors) + GRAPH_BYTES + TEXT_BYTES + SPARSE_BYTES
     return int(rows * row * INDEX_HEADROOM), int(rows * row * DISK_COPIES)
 
 

@@ -30,6 +30,8 @@ def settings_of(
     for name in ("max_pixels", "dimensions"):
         if value := getattr(workload, name):
             settings[name] = value
+    if workload.milvus_vectors != "fp32":
+        settings["milvus_vectors"] = workload.milvus_vectors
     if late is not None:
         settings |= {
             "multi_vectors": workload.multi_vectors,

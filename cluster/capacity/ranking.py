@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cluster.capacity.formulas import milvus_bytes, page_file_bytes
+from cluster.capacity.formulas import milvus_bytes, page_file_bytes, vector_bytes
 from cluster.capacity.plan_settings import settings_of
 from cluster.capacity.workload import Candidate, Workload
 from cluster.hardware import Accelerator
@@ -107,11 +107,13 @@ class Choice:
         pages, late = self.workload.pages, self.late
         dimension = self.workload.dimensions or self.embedder.dimension
         rows = math.ceil(pages * self.workload.rows_per_page)
-        memory, disk = milvus_bytes(rows, dimension)
+        kind = self.workload.milvus_vectors
+        memory, disk = milvus_bytes(rows, dimension, kind)
         cells = late.max_pixels // late.shape.vision.token_px**2 if late else 0
         width = late.dimension if late else 0
         file_bytes = page_file_bytes(cells, width, self.workload.multi_vectors)
-        return Storage(pages, rows, 4 * dimension * rows, memory, disk, file_bytes * pages)
+        vectors = vector_bytes(rows, dimension, kind)
+        return Storage(pages, rows, vectors, memory, disk, file_bytes * pages)
 
 
 def ranked(choices: Sequence[Choice]) -> Iterator[Plan]:

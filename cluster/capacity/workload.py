@@ -99,6 +99,9 @@ class Workload(BaseModel):
     rows_per_page: float = Field(
         ROWS_PER_PAGE, ge=1, description="Vectors of a page: its own and its text's chunks'."
     )
+    milvus_vectors: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32", description="Type of the vectors in Milvus; fp16 takes half the memory."
+    )
     scanned: float = Field(
         0.0, ge=0, le=1, description="Share of the pages without text, which OCR reads."
     )

@@ -42,6 +42,7 @@ def plan(
     max_pixels: Annotated[int | None, wanted("max_pixels")] = None,
     dimensions: Annotated[int | None, wanted("dimensions")] = None,
     rows_per_page: Annotated[float | None, wanted("rows_per_page")] = None,
+    milvus_vectors: Annotated[str | None, wanted("milvus_vectors")] = None,
     scanned: Annotated[float | None, wanted("scanned")] = None,
     multi_vectors: Annotated[str | None, wanted("multi_vectors")] = None,
     late_interaction: Annotated[str | None, wanted("late_interaction")] = None,

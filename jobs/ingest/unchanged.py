@@ -8,7 +8,6 @@ cannot tell (rows or page files that were lost) an ingest with `verify` finds.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 
 from cluster.core import Document
 from cluster.ids import find_mark, mark
@@ -33,10 +32,15 @@ class UnchangedFinder:
 
     def find(self, sources: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of sources that are unchanged, as they are found."""
-        rest = iter(sources)
+        parts = [sources[at : at + TOGETHER] for at in range(0, len(sources), TOGETHER)]
         with ThreadPoolExecutor(STAMP_THREADS, thread_name_prefix="stamp") as threads:
-            while part := list(islice(rest, TOGETHER)):
-                known = self._store.documents_of_sources(self._context.tenant, part)
+            answers = [threads.submit(self._look_up, part) for part in parts[:1]]
+            for number, part in enumerate(parts):
+                known = answers.pop().result()
+                # The store is asked about the next ones while stamps of these are taken.
+                answers = [
+                    threads.submit(self._look_up, each) for each in parts[number + 1 : number + 2]
+                ]
                 # Of several documents one source has, the older ones are still to go.
                 single = [(each, known[each][0]) for each in part if len(known[each]) == 1]
                 ended = [
@@ -51,6 +55,9 @@ class UnchangedFinder:
                     for document, stamp in zip(ended, stamps, strict=True)
                     if stamp == find_mark(document.marks, "stamp")
                 ]
+
+    def _look_up(self, sources: Sequence[str]) -> dict[str, list[Document]]:
+        return self._store.documents_of_sources(self._context.tenant, sources)
 
     def _is_ended(self, document: Document) -> bool:
         """True where all of a document is in as this ingest would have it, unless it changed."""

@@ -228,10 +228,13 @@ def test_a_queue_that_is_overfull_waits_for_ever() -> None:
 
 
 def test_storage_grows_with_rows_and_dimensions() -> None:
-    memory, disk = milvus_bytes(1000, 2048)
+    memory, disk = milvus_bytes(1000, 2048, "fp32")
     assert memory > 1000 * 2048 * 4 and disk > 1000 * 2048 * 4
-    assert milvus_bytes(2000, 2048)[0] == pytest.approx(2 * memory, abs=2)
-    assert milvus_bytes(1000, 1024)[0] < memory
+    assert milvus_bytes(2000, 2048, "fp32")[0] == pytest.approx(2 * memory, abs=2)
+    assert milvus_bytes(1000, 1024, "fp32")[0] < memory
+    # Of half the bytes of a component, as of half the components.
+    assert milvus_bytes(1000, 2048, "fp16") == milvus_bytes(1000, 1024, "fp32")
+    assert milvus_bytes(1000, 2048, "int8") == milvus_bytes(1000, 512, "fp32")
 
 
 def test_models_of_one_size_are_one_architecture() -> None:
