@@ -183,7 +183,7 @@ class _Ingest:
             if not (request.reindex or request.verify or request.replaces):
                 self._leave_out_unchanged(sources)
             if not _is_on_ray():
-                SmallIngest(self._context, self._ledger, self._view, self._look).run()
+                SmallIngest(self._context, self._store, self._ledger, self._view, self._look).run()
         if self._ledger.open_sources:
             self._run_on_ray()
 

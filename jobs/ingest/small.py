@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
+from cluster.store.milvus import MilvusStore
 from jobs.ingest.check import CheckDocuments
 from jobs.ingest.context import IngestContext
 from jobs.ingest.embed import EmbedPages
@@ -27,11 +28,13 @@ class SmallIngest:
     def __init__(
         self,
         context: IngestContext,
+        store: MilvusStore,
         ledger: Ledger,
         view: ProgressView,
         look: Callable[[], None],
     ) -> None:
         self._context = context
+        self._store = store
         self._ledger = ledger
         self._view = view
         self._look = look
@@ -48,13 +51,16 @@ class SmallIngest:
             ThreadPoolExecutor(1, thread_name_prefix="loading") as thread,
             closing(CheckDocuments(self._context)) as check,
         ):
+            # What the store has never seen is likely to be embedded: the model loads meanwhile.
+            known = self._store.documents_of_sources(self._context.tenant, sources)
+            loading = None if all(known.values()) else thread.submit(EmbedPages, self._context)
             rows = list(check.check(sources))
             shards = [row for row in rows if isinstance(row, Shard)]
             if sum(len(shard.pages) for shard in shards) > MAX_SMALL_PAGES:
                 return
-            loading = thread.submit(EmbedPages, self._context) if shards else None
             self._record(row for row in rows if isinstance(row, Outcome))
-            if loading is not None:
+            if shards:
+                loading = loading or thread.submit(EmbedPages, self._context)
                 self._do_shards(shards, loading)
         self._ledger.settle(wait=True)
         self._view.update(self._ledger)
