@@ -29,10 +29,11 @@ check: setup ## Lint, format and types
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: setup system ## Measure: planner, embedder, reranker, store, retrieval, maxsim, evidence, serving
+bench: setup system ## Measure: planner, embedder, reranker, store, million, retrieval, maxsim, evidence, serving
 	$(RUN)/python -m benchmarks.planner
 	$(RUN)/python -m benchmarks.embedder
 	$(RUN)/python -m benchmarks.store
+	$(RUN)/python -m benchmarks.million
 	$(RUN)/python -m benchmarks.retrieval
 	$(RUN)/python -m benchmarks.reranker
 	$(RUN)/python -m benchmarks.maxsim

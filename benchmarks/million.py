@@ -29,9 +29,9 @@ from cluster.core import Document
 from cluster.ids import doc_id_of, mark
 from cluster.settings import MIB, load_settings
 from cluster.sources import list_sources, stamp_of
-from jobs.ingest.context import IngestContext
 from jobs.ingest.ledger import Ledger
 from jobs.ingest.report import IngestReport, ReportWriter
+from jobs.ingest.request import IngestRequest
 from jobs.ingest.todo import chunk_recipe
 from jobs.ingest.unchanged import UnchangedFinder
 
@@ -90,10 +90,9 @@ def measure(folder: Path, latency_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="quire-benchmark-") as reports:
         writer = ReportWriter(report, Path(reports), "")
         ledger = Ledger(report, writer, sources, Mock())
-        # Of a context the finder reads these four.
-        context = Mock(spec=IngestContext, tenant="", tags=(), metadata={}, readings=())
-        context.settings = SETTINGS
-        for outcomes in UnchangedFinder(context, store).find(sources):  # type: ignore[arg-type]
+        request = IngestRequest((str(folder),))
+        finder = UnchangedFinder(SETTINGS, request, (), store)  # type: ignore[arg-type]
+        for outcomes in finder.find(sources):
             for outcome in outcomes:
                 ledger.record(outcome)
         left = len(ledger.open_sources)

@@ -104,7 +104,7 @@ class TerminalBar:
             TimeElapsedColumn(),
             console=console,
         )
-        self._task = self._progress.add_task("starting Ray and the models", total=None, facts="")
+        self._task = self._progress.add_task("starting", total=None, facts="")
 
     def __enter__(self) -> "TerminalBar":
         self._progress.start()

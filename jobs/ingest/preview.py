@@ -16,6 +16,7 @@ from cluster.store.milvus import MilvusStore, open_existing_store
 from jobs.ingest.readings import wanted_readings
 from jobs.ingest.request import IngestRequest
 from jobs.ingest.todo import TaskFinder
+from jobs.ingest.unchanged import UnchangedFinder
 from jobs.rendering.client import Renderer, RenderLimits
 from jobs.report_file import read_entries
 
@@ -42,9 +43,13 @@ def preview_ingest(settings: Settings, request: IngestRequest) -> Preview:
     sources = list_sources(request.paths, request.pattern)
     with _store_if_any(settings) as store, Renderer(RenderLimits.from_settings(settings)) as pages:
         files = PageFiles.from_settings(settings)
-        finder = store and TaskFinder(
-            settings, wanted_readings(settings), store, files, reindex=request.reindex
-        )
+        readings = wanted_readings(settings)
+        finder = store and TaskFinder(settings, readings, store, files, reindex=request.reindex)
+        if store and UnchangedFinder.is_wanted(request):
+            unchanged = UnchangedFinder(settings, request, readings, store)
+            found = {each.source for outcomes in unchanged.find(sources) for each in outcomes}
+            preview.documents.update({"unchanged": len(found)} if found else {})
+            sources = [source for source in sources if source not in found]
         for source in sources:
             try:
                 with local_copy(source, settings.max_document_bytes) as path:

@@ -180,15 +180,17 @@ class _Ingest:
     def run(self, request: IngestRequest, sources: list[str]) -> None:
         """Run until every input has ended. Raises Stopped, and what the stages raise."""
         with settled(self._context, self._store, self._finisher, self._ledger):
-            if not (request.reindex or request.verify or request.replaces):
-                self._leave_out_unchanged(sources)
+            if UnchangedFinder.is_wanted(request):
+                self._leave_out_unchanged(request, sources)
             if not _is_on_ray():
                 SmallIngest(self._context, self._store, self._ledger, self._view, self._look).run()
         if self._ledger.open_sources:
             self._run_on_ray()
 
-    def _leave_out_unchanged(self, sources: list[str]) -> None:
-        for outcomes in UnchangedFinder(self._context, self._store).find(sources):
+    def _leave_out_unchanged(self, request: IngestRequest, sources: list[str]) -> None:
+        context = self._context
+        finder = UnchangedFinder(context.settings, request, context.readings, self._store)
+        for outcomes in finder.find(sources):
             self._look()
             for outcome in outcomes:
                 self._ledger.record(outcome)

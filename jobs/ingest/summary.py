@@ -80,9 +80,7 @@ def _counts(report: IngestReport) -> Table:
     table.add_row("new pages", f"{report.new_pages} ({report.pages_per_s:.1f} pages/s)")
     table.add_row("failed pages", str(report.failed_pages))
     waiting = report.seconds - report.working_seconds
-    table.add_row(
-        "time", f"{report.seconds:.1f} s, of which {waiting:.1f} s to start Ray and the models"
-    )
+    table.add_row("time", f"{report.seconds:.1f} s, of which {waiting:.1f} s before the first page")
     spent = "  ".join(f"{stage} {s:.1f} s" for stage, s in report.stage_seconds.items())
     table.add_row("time of all workers", spent)
     for model, tokens in report.halved_batch_tokens.items():

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from cluster.core import Document
 from cluster.ids import find_mark, mark
+from cluster.settings import Settings
 from cluster.sources import stamp_of
 from cluster.store.milvus import MilvusStore
-from jobs.ingest.context import IngestContext
-from jobs.ingest.readings import reading_recipe
+from jobs.ingest.readings import Reading, reading_recipe
+from jobs.ingest.request import IngestRequest
 from jobs.ingest.rows import Outcome
 from jobs.ingest.todo import has_recipe
 
@@ -25,10 +26,22 @@ STAMP_THREADS = 32  # of sources that lie elsewhere
 class UnchangedFinder:
     """Finds them among the sources of an ingest, many at once."""
 
-    def __init__(self, context: IngestContext, store: MilvusStore) -> None:
-        self._context = context
+    def __init__(
+        self,
+        settings: Settings,
+        request: IngestRequest,
+        readings: Sequence[Reading],
+        store: MilvusStore,
+    ) -> None:
+        self._settings = settings
+        self._request = request
         self._store = store
-        self._readings = mark("readings", reading_recipe(context.readings))
+        self._readings = mark("readings", reading_recipe(readings)) if readings else ""
+
+    @staticmethod
+    def is_wanted(request: IngestRequest) -> bool:
+        """True where an ingest may leave out what is unchanged."""
+        return not (request.reindex or request.verify or request.replaces)
 
     def find(self, sources: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of sources that are unchanged, as they are found."""
@@ -57,18 +70,18 @@ class UnchangedFinder:
                 ]
 
     def _look_up(self, sources: Sequence[str]) -> dict[str, list[Document]]:
-        return self._store.documents_of_sources(self._context.tenant, sources)
+        return self._store.documents_of_sources(self._request.tenant, sources)
 
     def _is_ended(self, document: Document) -> bool:
         """True where all of a document is in as this ingest would have it, unless it changed."""
-        context = self._context
+        request = self._request
         return (
             document.status == "indexed"
             and not document.error
-            and (context.tags or document.tags) == document.tags
-            and (context.metadata or document.metadata) == document.metadata
-            and has_recipe(document, context.settings)
-            and (not context.readings or find_mark(document.marks, "readings") == self._readings)
+            and (request.tags or document.tags) == document.tags
+            and (request.metadata or document.metadata) == document.metadata
+            and has_recipe(document, self._settings)
+            and (not self._readings or find_mark(document.marks, "readings") == self._readings)
         )
 
 

@@ -43,6 +43,16 @@ def test_a_search_waits_for_two_calls_at_most(
     assert [call.method for call in calls].count("Query") == 1
 
 
+def test_with_texts_for_a_reranker_it_waits_for_three(
+    behind: tuple[MilvusProxy, MilvusStore],
+) -> None:
+    proxy, store = behind
+    search(store, "gearbox", "hybrid")
+    with proxy.watched() as calls:
+        assert store.page_texts(search(store, "gearbox", "hybrid")) == ["a gearbox of steel"] * 3
+    assert trips_in_sequence(calls) == 3
+
+
 def test_both_sides_of_a_hybrid_search_are_asked_at_once(
     behind: tuple[MilvusProxy, MilvusStore],
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
+from jobs.forget import forget_documents
 from jobs.ingest.report import IngestReport
 from jobs.ingest.request import IngestRequest
 from jobs.ingest.run import run_ingest
@@ -16,6 +17,7 @@ from tests.support.documents import a_document, save
 
 pytestmark = pytest.mark.services
 Ingest = Callable[..., IngestReport]
+OPTIONS = ("quality", "chunk_chars")  # of these tests, that are settings
 
 
 @pytest.fixture
@@ -34,8 +36,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def ingest(folder: Path) -> Ingest:
     def run(**changes: object) -> IngestReport:
-        options = {name: changes.pop(name) for name in ("ocr", "quality") if name in changes}
-        settings = load_settings(store=str(folder / "data"), **{"ocr": "off", **options})
+        options = {
+            name: changes.pop(name) for name in ("quality", "chunk_chars") if name in changes
+        }
+        settings = load_settings(store=str(folder / "data"), ocr="off", **options)
         paths = (str(folder / "*.pdf"),)
         return run_ingest(settings, IngestRequest(paths, **changes))  # type: ignore[arg-type]
 
@@ -59,31 +63,14 @@ def test_a_few_pages_are_ingested_in_this_process(folder: Path, ingest: Ingest) 
 def test_what_is_unchanged_is_told_by_its_stamp(
     folder: Path, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingest()
-
-    def no_bytes(path: str) -> str:
-        raise AssertionError(f"{path} was read")
-
-    monkeypatch.setattr("jobs.ingest.check.sha256_of", no_bytes)
-    report = ingest()
+    before = {each.source: each.doc_id for each in ingest().documents}
+    os.utime(folder / "manual.pdf", (1, 1))
+    assert states(ingest()) == {"unchanged": 2}  # its bytes were looked at, and its time noted
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.ingest.check.CheckDocuments.check", None)
+        report = ingest()
     assert states(report) == {"unchanged": 2}
     assert {each.pages for each in report.documents} == {1, 2}
-
-
-def test_a_file_that_was_only_touched_is_believed_the_next_time(
-    folder: Path, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ingest()
-    os.utime(folder / "manual.pdf", (1, 1))
-    assert states(ingest()) == {"unchanged": 2}  # its bytes were looked at
-    monkeypatch.setattr("jobs.ingest.check.CheckDocuments.check", None)
-    assert states(ingest()) == {"unchanged": 2}
-
-
-def test_a_changed_file_is_found_and_replaces_its_former_version(
-    folder: Path, ingest: Ingest
-) -> None:
-    before = {each.source: each.doc_id for each in ingest().documents}
     save(a_document("The second edition of the gearbox manual"), folder / "manual.pdf")
     report = ingest()
     assert states(report) == {"indexed": 1, "unchanged": 1}
@@ -91,12 +78,15 @@ def test_a_changed_file_is_found_and_replaces_its_former_version(
     assert changed.replaced == [before[changed.source]]
 
 
-def test_another_tag_or_chunk_length_is_no_unchanged_document(folder: Path, ingest: Ingest) -> None:
+@pytest.mark.long
+def test_other_tags_chunks_or_readings_are_no_unchanged_document(ingest: Ingest) -> None:
     ingest()
     assert states(ingest(tags=("manuals",))) == {"updated": 2}
     assert states(ingest(tags=("manuals",))) == {"unchanged": 2}
-    assert states(ingest(quality="on", tags=("manuals",))) == {"indexed": 2}
-    assert states(ingest(quality="on")) == {"unchanged": 2}
+    assert states(ingest(chunk_chars=400)) == {"indexed": 2}
+    assert states(ingest(chunk_chars=400)) == {"unchanged": 2}
+    assert states(ingest(chunk_chars=400, quality="on")) == {"indexed": 2}
+    assert states(ingest(chunk_chars=400, quality="on")) == {"unchanged": 2}
 
 
 def test_verify_looks_at_what_stamps_do_not_tell(folder: Path, ingest: Ingest) -> None:
@@ -106,14 +96,7 @@ def test_verify_looks_at_what_stamps_do_not_tell(folder: Path, ingest: Ingest) -
     assert states(ingest()) == {"unchanged": 2} and not pictures[0].exists()
     assert states(ingest(verify=True)) == {"indexed": 1, "unchanged": 1}
     assert pictures[0].exists()
-
-
-def test_a_document_that_was_deleted_is_ingested_anew(folder: Path, ingest: Ingest) -> None:
-    ingest()
-    from jobs.forget import forget_documents
-
-    settings = load_settings(store=str(folder / "data"))
-    forget_documents(settings, path=str(folder / "receipt.pdf"))
+    forget_documents(load_settings(store=str(folder / "data")), path=str(folder / "receipt.pdf"))
     assert states(ingest()) == {"indexed": 1, "unchanged": 1}
 
 
