@@ -54,17 +54,14 @@ from cluster.store.fusion import Fusion, fuse
 from cluster.store.layout import Layout
 from cluster.store.listing import like_word, list_documents
 from cluster.store.lite import MilvusLiteServer
-from cluster.store.ranking import RankedRow, rank_pages
+from cluster.store.search import HIT_FIELDS, rows_by_id, search_pages
 from cluster.text.terms import to_terms
 
 BATCH_ROWS = 1000  # of documents, at a time
 WRITE_ROWS = 256  # in one message: Milvus takes 64 MB, and a row of the 8B has 20 KB
-FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_AGE_S = 10.0  # of what a request believes about the collection without looking again
-HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
-HIT_FIELDS += [schema.EXPECTED_CER]
 PAGE_FIELDS = [*HIT_FIELDS, "width_px", "height_px"]
 
 
@@ -477,42 +474,15 @@ class MilvusStore:
         stored = self.known()
         if stored is None:
             return []
-        expression = to_expression(wanted, by_tenant_key=stored.has_keys)
-        depth = max(top_k, FUSED_DEPTH) if use_dense and use_text else top_k
-        rank = partial(rank_pages, self.client, stored, expression=expression, pages=depth)
-        by_vector = partial(rank, "vector", vector)
-        by_text = partial(self._by_text, partial(rank, "sparse", to_terms(text)))
-        dense: dict[str, RankedRow] = {}
-        matching: dict[str, RankedRow] = {}
-        if use_dense and use_text:
-            dense, matching = self.client.side_by_side(by_vector, by_text)
-        elif use_dense:
-            dense = by_vector()
-        else:
-            matching = by_text()
-        order = list(dense or matching)
-        fused: dict[str, float] = {}
-        if use_dense and use_text:
-            fused = fuse(_scores(dense), _scores(matching), fusion, dense_weight)
-            order = sorted(fused, key=lambda page: (-fused[page], page))
-        # The text side shows the chunk that matched.
-        shown = {page: (matching.get(page) or dense[page]).row_id for page in order[:top_k]}
-        entities = self._rows(shown.values(), consistency=SESSION)
-        return [
-            _to_hit(entities[row_id], dense.get(page), matching.get(page), fused.get(page))
-            for page, row_id in shown.items()
-            if row_id in entities  # forgotten since
-        ]
-
-    def _by_text(self, rank: Callable[[], dict[str, RankedRow]]) -> dict[str, RankedRow]:
-        """Rank pages by full text."""
-        try:
-            return rank()
-        except StoreUnavailable:
-            # Milvus Lite cannot weigh the terms of no text at all.
-            if self.address.layout.is_server or self.client.count(self.required().pages, ""):
-                raise
-            return {}
+        return search_pages(
+            self.client,
+            stored,
+            vector=vector if use_dense else None,
+            terms=to_terms(text) if use_text else "",
+            expression=to_expression(wanted, by_tenant_key=stored.has_keys),
+            top_k=top_k,
+            fuse_scores=partial(fuse, method=fusion, dense_weight=dense_weight),
+        )
 
     def required(self) -> StoredCollection:
         """Return the collection, which must be there. Raises StoreUnavailable."""
@@ -533,18 +503,10 @@ class MilvusStore:
 
     @looks_again
     def _rows(
-        self,
-        row_ids: Iterable[str],
-        fields: Sequence[str] = HIT_FIELDS,
-        consistency: str = STRONG,
+        self, row_ids: Iterable[str], fields: Sequence[str], consistency: str = STRONG
     ) -> dict[str, Entity]:
         """Rows by ids that came out of the index, or that we made."""
-        ids = list(row_ids)
-        if not ids:
-            return {}
-        wanted = ["row_id", *fields]
-        entities = self.client.query(self.required().pages, _in("row_id", ids), wanted, consistency)
-        return {entity["row_id"]: entity for entity in entities}
+        return rows_by_id(self.client, self.required(), row_ids, fields, consistency)
 
     @looks_again
     def _page_rows(self, document: Document, fields: Sequence[str]) -> list[Entity]:
@@ -572,18 +534,3 @@ def _in(field: str, values: Iterable[str]) -> str:
     """Return the expression for rows that have one of these ids or digests."""
     quoted = ", ".join(f'"{value}"' for value in values)
     return f"{field} in [{quoted}]"
-
-
-def _scores(ranking: dict[str, RankedRow]) -> dict[str, float]:
-    return {page: row.score for page, row in ranking.items()}
-
-
-def _to_hit(
-    entity: Entity, dense: RankedRow | None, text: RankedRow | None, fused: float | None
-) -> Hit:
-    return Hit(
-        **schema.page_facts(entity),
-        dense=dense.score if dense else None,
-        text_score=text.score if text else None,
-        fused=fused,
-    )
