@@ -55,8 +55,8 @@ log = logging.getLogger(__name__)
 def on_ray(context: IngestContext) -> IngestContext:
     """Return the context of the same ingest for workers on this Ray, with a watch of theirs."""
     settings = context.settings
-    reads = any(reading.runs_on == "device" for reading in context.readings)
-    threads = max(1, cpu_cores() // (_embed_workers(settings) * (2 if reads else 1)))
+    # A reading worker beside an embedder gets as many: one of the two mostly waits for the other.
+    threads = max(1, cpu_cores() // _embed_workers(settings))
     return replace(context, threads=threads, watch=start_watch(settings.worker_timeout_s))
 
 
