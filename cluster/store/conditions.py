@@ -64,6 +64,21 @@ def condition_expression(condition: Condition, *, negated: bool = False) -> str:
             return f"(expected_cer >= 0 and expected_cer {symbol} {checked_share(bound)})"
 
 
+def quoted(values: Iterable[str]) -> str:
+    """Return digests, ids or keys as the values of a list in an expression."""
+    return ", ".join(f'"{value}"' for value in values)
+
+
+def is_one_of(field: str, values: Iterable[str]) -> str:
+    """Return the expression for rows that have one of these digests, ids or keys in a field."""
+    return f"{field} in [{quoted(values)}]"
+
+
+def with_any_label(labels: Iterable[str]) -> str:
+    """Return the expression for rows that carry one of these labels."""
+    return f"array_contains_any(labels, [{quoted(labels)}])"
+
+
 def asks_cer(condition: Condition | None) -> bool:
     """True where one of the conditions is about a page's expected CER."""
     match condition:
@@ -140,16 +155,16 @@ def _label(condition: TagIs | MetadataIs) -> str:
 
 def _with_labels(labels: Sequence[str], negated: bool) -> str:
     """Rows that carry any of these labels, or none."""
-    quoted = ", ".join(f'"{label}"' for label in labels)
     if not negated:
-        return f"array_contains_any(labels, [{quoted}])"
+        return with_any_label(labels)
     # `not in` holds for places beyond the end of an array, too.
-    return _joined("and", [f"labels[{place}] not in [{quoted}]" for place in range(MAX_LABELS)])
+    listed = quoted(labels)
+    return _joined("and", [f"labels[{place}] not in [{listed}]" for place in range(MAX_LABELS)])
 
 
 def _of_documents(doc_ids: Sequence[str], negated: bool) -> str:
-    quoted = ", ".join(f'"{checked_doc_id(doc_id)}"' for doc_id in doc_ids)
-    return f"doc_id {'not in' if negated else 'in'} [{quoted}]"
+    listed = quoted(map(checked_doc_id, doc_ids))
+    return f"doc_id {'not in' if negated else 'in'} [{listed}]"
 
 
 def _path(key: str) -> str:

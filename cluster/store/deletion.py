@@ -14,6 +14,7 @@ from typing import Literal
 from cluster.core import Document, DocumentStatus
 from cluster.ids import filter_label, find_mark, key_of, tenant_digest
 from cluster.store import schema
+from cluster.store.conditions import is_one_of, with_any_label
 from cluster.store.milvus import MilvusStore, rows_of
 
 Owner = Literal["ours", "another", "gone"]  # of a document, as one ingest sees it
@@ -24,10 +25,9 @@ def owners(store: MilvusStore, documents: Iterable[Document]) -> dict[str, Owner
     by_key = {key_of(document): document for document in documents}
     if not by_key:
         return {}
-    quoted = ", ".join(f'"{key}"' for key in by_key)
     collection = store.required()
     fields = ("doc_key", "status", collection.marks_field)
-    rows = store.client.query(collection.documents, f"doc_key in [{quoted}]", fields)
+    rows = store.client.query(collection.documents, is_one_of("doc_key", by_key), fields)
     stored = {row["doc_key"]: (row["status"], schema.marks_in(row)) for row in rows}
     nothing: tuple[DocumentStatus, tuple[str, ...]] = ("deleting", ())
     return {key: _owner(document, *stored.get(key, nothing)) for key, document in by_key.items()}
@@ -49,8 +49,7 @@ def end_deletion(store: MilvusStore, document: Document) -> None:
     One that a newer ingest has begun to write stays.
     """
     labels = filter(None, [filter_label("status", "deleting"), find_mark(document.marks, "ingest")])
-    quoted = ", ".join(f'"{label}"' for label in labels)
-    expression = f"{rows_of(document)} and array_contains_any(labels, [{quoted}])"
+    expression = f"{rows_of(document)} and {with_any_label(labels)}"
     store.client.delete(store.required().documents, expression)
 
 

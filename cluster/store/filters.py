@@ -15,6 +15,8 @@ from cluster.store.conditions import (
     checked_metadata_key,
     checked_share,
     condition_expression,
+    is_one_of,
+    quoted,
     to_ms,
 )
 
@@ -55,8 +57,7 @@ def to_expression(wanted: Filter, *, by_tenant_key: bool = False) -> str:
     if numbers:
         parts.append(condition_expression(AllOf(tuple(numbers))))
     if wanted.doc_ids:
-        quoted = ", ".join(f'"{checked_doc_id(doc_id)}"' for doc_id in wanted.doc_ids)
-        parts.append(f"doc_id in [{quoted}]")
+        parts.append(is_one_of("doc_id", map(checked_doc_id, wanted.doc_ids)))
     if wanted.after is not None:
         parts.append(f"time_ms >= {to_ms(wanted.after)}")
     if wanted.before is not None:
@@ -80,11 +81,4 @@ def document_expression(wanted: Filter) -> str:
 
 def with_labels(labels: Iterable[str]) -> str:
     """Return the expression for rows that carry all of these labels."""
-    quoted = ", ".join(f'"{item}"' for item in labels)
-    return f"array_contains_all(labels, [{quoted}])"
-
-
-def with_any_label(labels: Iterable[str]) -> str:
-    """Return the expression for rows that carry one of these labels."""
-    quoted = ", ".join(f'"{item}"' for item in labels)
-    return f"array_contains_any(labels, [{quoted}])"
+    return f"array_contains_all(labels, [{quoted(labels)}])"

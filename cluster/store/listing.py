@@ -12,6 +12,7 @@ from cluster.core import Document
 from cluster.errors import InvalidInput
 from cluster.store import schema
 from cluster.store.client import SESSION, Client
+from cluster.store.conditions import is_one_of
 from cluster.store.format import StoredCollection
 
 MAX_ROWS = 10_000  # of a list that can be turned to
@@ -38,8 +39,7 @@ def list_documents(
             f"a list can be turned to its {MAX_ROWS:,} newest documents: filter for the others, "
             "for example by when they were ingested"
         )
-    count = partial(client.count, stored.documents, consistency=SESSION)
-    total = count(expression)
+    total = client.count(stored.documents, expression, SESSION)
     since_ms = 0
     if total > offset + limit + MORE_ROWS:
         since_ms = _since(client, stored, expression, offset + limit)
@@ -49,9 +49,8 @@ def list_documents(
     keys = [row["doc_key"] for row in rows[offset : offset + limit]]
     if not keys:
         return [], total
-    quoted = ", ".join(f'"{key}"' for key in keys)
     fields = ("doc_key", *stored.document_fields)
-    entities = client.query(stored.documents, f"doc_key in [{quoted}]", fields, SESSION)
+    entities = client.query(stored.documents, is_one_of("doc_key", keys), fields, SESSION)
     documents = {entity["doc_key"]: schema.to_document(entity) for entity in entities}
     return [documents[key] for key in keys if key in documents], total
 

@@ -37,10 +37,10 @@ from cluster.store.client import (
     StoreAddress,
     store_token,
 )
+from cluster.store.conditions import is_one_of, with_any_label
 from cluster.store.filters import (
     document_expression,
     to_expression,
-    with_any_label,
     with_labels,
 )
 from cluster.store.format import (
@@ -254,12 +254,12 @@ class MilvusStore:
     def document(self, tenant: str, doc_id: str, consistency: str = STRONG) -> Document | None:
         """Return a tenant's document; None where it is not there."""
         key = document_key(tenant, doc_id)
-        return self._documents_where(_in("doc_key", [key]), consistency).get(key)
+        return self._documents_where(is_one_of("doc_key", [key]), consistency).get(key)
 
     def stored_documents(self, documents: Iterable[Document]) -> dict[str, Document]:
         """Return what the index has of these documents, by key; those it lacks are left out."""
         keys = {key_of(document) for document in documents}
-        return self._documents_where(_in("doc_key", keys)) if keys else {}
+        return self._documents_where(is_one_of("doc_key", keys)) if keys else {}
 
     @looks_again
     def documents_of_sources(
@@ -271,7 +271,9 @@ class MilvusStore:
         if stored is None or not by_source:
             return by_source
         names = {schema.source_key(source): source for source in by_source}
-        any_source = _in(schema.SOURCE_KEY, names) if stored.has_keys else with_any_label(names)
+        any_source = (
+            is_one_of(schema.SOURCE_KEY, names) if stored.has_keys else with_any_label(names)
+        )
         own = document_expression(Filter(tenant=tenant))
         fields = (*stored.document_fields, *([schema.SOURCE_KEY] if stored.has_keys else []))
         expression = f"{any_source} and {own} and {schema.IS_DOCUMENT}"
@@ -360,7 +362,7 @@ class MilvusStore:
         counts = {key_of(document): 0 for document in documents}
         stored = self.known()
         if stored and counts:
-            expression = f"{_in('doc_key', counts)} and chunk == 0"
+            expression = f"{is_one_of('doc_key', counts)} and chunk == 0"
             for row in self.client.query_all(stored.pages, expression, ("doc_key",)):
                 counts[row["doc_key"]] += 1
         return counts
@@ -527,10 +529,4 @@ class MilvusStore:
 
 def rows_of(document: Document) -> str:
     """Return the expression for a document and its rows."""
-    return _in("doc_key", [key_of(document)])
-
-
-def _in(field: str, values: Iterable[str]) -> str:
-    """Return the expression for rows that have one of these ids or digests."""
-    quoted = ", ".join(f'"{value}"' for value in values)
-    return f"{field} in [{quoted}]"
+    return is_one_of("doc_key", [key_of(document)])

@@ -10,6 +10,7 @@ from cluster.core import Hit
 from cluster.errors import StoreUnavailable
 from cluster.store import schema
 from cluster.store.client import SESSION, Client, Entity
+from cluster.store.conditions import is_one_of
 from cluster.store.format import StoredCollection
 from cluster.store.ranking import RankedRow, rank_pages
 
@@ -72,11 +73,11 @@ def rows_by_id(
     consistency: str,
 ) -> dict[str, Entity]:
     """Return rows by ids that came out of the index, or that we made."""
-    quoted = ", ".join(f'"{row_id}"' for row_id in row_ids)
-    if not quoted:
+    ids = list(row_ids)
+    if not ids:
         return {}
     wanted = ["row_id", *fields]
-    entities = client.query(stored.pages, f"row_id in [{quoted}]", wanted, consistency)
+    entities = client.query(stored.pages, is_one_of("row_id", ids), wanted, consistency)
     return {entity["row_id"]: entity for entity in entities}
 
 

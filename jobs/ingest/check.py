@@ -200,16 +200,20 @@ class CheckDocuments:
         """
         begins = [each for each in decisions if isinstance(each, Begin)]
         now = self.store.stored_documents(each.stored for each in begins if each.stored)
-        going = [each for each in begins if not _was_deleted(each.stored, now)]
-        self.store.put_documents(each.began for each in going)
+        going = {
+            key_of(each.document): each.began
+            for each in begins
+            if not _was_deleted(each.stored, now)
+        }
+        self.store.put_documents(going.values())
         if going and self._tenant_is_gone():
-            for each in going:
-                end_deletion(self.store, each.began)
-            going = []
+            for began in going.values():
+                end_deletion(self.store, began)
+            going = {}
         for decision in decisions:
             if isinstance(decision, Outcome):
                 yield decision
-            elif decision in going:
+            elif key_of(decision.document) in going:
                 yield from self._shards(decision)
             else:
                 yield _deleted(decision.document)

@@ -83,7 +83,9 @@ class DocumentFinisher:
                 finishes.append(self._settle(ended, present[key], older[key]))
         settled = [finish for finish in finishes if finish.owner == "ours"]
         self._store.put_documents(
-            finish.document for finish in settled if finish.document not in ours.values()
+            finish.document
+            for finish in settled
+            if finish.document != ours[key_of(finish.document)]
         )
         for finish in settled:
             self._forget(finish.replaced)

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -127,61 +127,54 @@ def _write_workers(settings: Settings, embedders: int) -> int:
     return 1 if settings.is_embedded else WRITERS_PER_EMBEDDER * embedders
 
 
+@dataclass(frozen=True)
 class PipelineRun:
     """The pipeline, run again for what is left where workers or machines were lost."""
 
-    def __init__(
-        self,
-        context: IngestContext,
-        store: MilvusStore,
-        ledger: Ledger,
-        view: ProgressView,
-        look: Callable[[], None],
-    ) -> None:
-        self._context = context
-        self._store = store
-        self._ledger = ledger
-        self._view = view
-        self._look_around = look
+    context: IngestContext
+    store: MilvusStore
+    ledger: Ledger
+    view: ProgressView
+    look: Callable[[], None]  # sees whether to stop
 
     def run(self) -> None:
         """Run until every input has ended. Raises WorkersLost where that gets nowhere."""
         in_vain = 0
-        while sources := self._ledger.open_sources:
-            before = self._ledger.documents_done + self._ledger.pages_done
+        while sources := self.ledger.open_sources:
+            before = self.ledger.documents_done + self.ledger.pages_done
             try:
                 self._run_pipeline(sources)
                 return
             except WorkersLost as error:
-                if self._ledger.documents_done + self._ledger.pages_done == before:
+                if self.ledger.documents_done + self.ledger.pages_done == before:
                     in_vain += 1
                 if in_vain >= MAX_RUNS_IN_VAIN:
                     raise
                 log.warning("%s: going on with what is left", error)
-                self._ledger.begin_again()
+                self.ledger.begin_again()
                 time.sleep(SETTLE_S)  # what dead workers held is not free at once
 
     def _run_pipeline(self, sources: list[str]) -> None:
-        for batch in batches(lambda: _pipeline(sources, self._context), self._look):
+        for batch in batches(lambda: _pipeline(sources, self.context), self._look):
             for row in from_texts(batch["row"]):
-                self._ledger.record(row)
-            self._ledger.settle()
-            self._view.update(self._ledger)
-        self._ledger.settle(wait=True)
-        self._view.update(self._ledger)
+                self.ledger.record(row)
+            self.ledger.settle()
+            self.view.update(self.ledger)
+        self.ledger.settle(wait=True)
+        self.view.update(self.ledger)
 
     def _look(self) -> None:
         """See whether to stop; replace workers that are stuck, and an embedded server that ended.
 
         Raises Stopped.
         """
-        self._store.revive()
-        self._look_around()
-        self._ledger.settle()
-        for stuck in self._context.watch.replace_stuck():
+        self.store.revive()
+        self.look()
+        self.ledger.settle()
+        for stuck in self.context.watch.replace_stuck():
             doing = f"{stuck.doing[0]}{' and others' if len(stuck.doing) > 1 else ''}"
             message = f"the {stuck.name} was replaced: {stuck.seconds:.0f} s with {doing}"
-            self._ledger.report.stuck.append(message)
+            self.ledger.report.stuck.append(message)
             log.warning("%s", message)
 
 

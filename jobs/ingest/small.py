@@ -6,6 +6,7 @@ Starting Ray and its workers takes longer than a few pages do.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 
 from cluster.store.milvus import MilvusStore
 from jobs.ingest.check import CheckDocuments
@@ -22,66 +23,59 @@ MAX_SMALL_PAGES = 20
 PAGES_TOGETHER = 4  # embedded at once
 
 
+@dataclass(frozen=True)
 class SmallIngest:
     """The stages of one ingest in this process."""
 
-    def __init__(
-        self,
-        context: IngestContext,
-        store: MilvusStore,
-        ledger: Ledger,
-        view: ProgressView,
-        look: Callable[[], None],
-    ) -> None:
-        self._context = context
-        self._store = store
-        self._ledger = ledger
-        self._view = view
-        self._look = look
+    context: IngestContext
+    store: MilvusStore
+    ledger: Ledger
+    view: ProgressView
+    look: Callable[[], None]  # sees whether to stop
 
     def run(self) -> None:
         """Ingest what is left, where that is at most MAX_SMALL_PAGES pages; else leave it so.
 
         Raises Stopped, and what the stages raise.
         """
-        sources = self._ledger.open_sources
+        sources = self.ledger.open_sources
         if not 0 < len(sources) <= MAX_SMALL_PAGES:
             return
         with (
             ThreadPoolExecutor(1, thread_name_prefix="loading") as thread,
-            closing(CheckDocuments(self._context)) as check,
+            closing(CheckDocuments(self.context)) as check,
         ):
             # What the store has never seen is likely to be embedded: the model loads meanwhile.
-            known = self._store.documents_of_sources(self._context.tenant, sources)
-            loading = None if all(known.values()) else thread.submit(EmbedPages, self._context)
+            known = self.store.documents_of_sources(self.context.tenant, sources)
+            loading = None if all(known.values()) else thread.submit(EmbedPages, self.context)
             rows = list(check.check(sources))
             shards = [row for row in rows if isinstance(row, Shard)]
             if sum(len(shard.pages) for shard in shards) > MAX_SMALL_PAGES:
                 return
             self._record(row for row in rows if isinstance(row, Outcome))
             if shards:
-                loading = loading or thread.submit(EmbedPages, self._context)
+                loading = loading or thread.submit(EmbedPages, self.context)
                 self._do_shards(shards, loading)
-        self._ledger.settle(wait=True)
-        self._view.update(self._ledger)
+        self.ledger.settle(wait=True)
+        self.view.update(self.ledger)
 
     def _do_shards(self, shards: Sequence[Shard], loading: "Future[EmbedPages]") -> None:
         """Render, read, embed and write pages; the embedder loads while the first are drawn."""
-        write = WritePages(self._context)
-        on_device = any(reading.runs_on == "device" for reading in self._context.readings)
-        read = ReadPages(self._context) if on_device else None
-        with closing(RenderPages(self._context)) as render:
+        write = WritePages(self.context)
+        on_device = any(reading.runs_on == "device" for reading in self.context.readings)
+        read = ReadPages(self.context) if on_device else None
+        with closing(RenderPages(self.context)) as render:
             pages = (page for shard in shards for page in render({"row": to_texts([shard])}))
             for batch in _together(pages, PAGES_TOGETHER):
-                self._look()
+                self.look()
                 batch = read(batch) if read is not None else batch
                 self._record(from_texts(write(loading.result()(batch))["row"]))
 
     def _record(self, rows: Iterator[IngestRow] | Sequence[IngestRow]) -> None:
         for row in rows:
-            self._ledger.record(row)
-        self._ledger.settle()
-        self._view.update(self._ledger)
+            self.ledger.record(row)
+        self.ledger.settle()
+        self.view.update(self.ledger)
 
 
 def _together(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
