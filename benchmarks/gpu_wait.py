@@ -179,6 +179,7 @@ def _context(settings: Settings) -> IngestContext:
         options=options,
         target=RenderTarget(4096, GRID_PIXELS),
         page_chars=0,  # of Qwen's own checkpoints
+        chunk_vectors=True,
         tenant="",
         tags=(),
         metadata={},

@@ -72,13 +72,16 @@ class Document:
 
 @dataclass(frozen=True)
 class Row:
-    """One vector of a document: a page (`chunk` 0) or a chunk of a page's text (1, 2, …)."""
+    """A page of a document (`chunk` 0) or a chunk of a page's text (1, 2, …).
+
+    A collection may keep no vectors of chunks; then theirs is None.
+    """
 
     document: Document
     page: int
     chunk: int
     text: str
-    vector: Any  # float32[dimension]
+    vector: Any  # float32[dimension], or None
     width_px: int
     height_px: int
     readings: Readings = field(default_factory=dict)

@@ -113,6 +113,7 @@ class Storage:
     milvus_memory_bytes: int
     milvus_disk_bytes: int
     page_files_bytes: int
+    vectors: int = 0  # plans of Quire 0.1 lack it
 
 
 @dataclass(frozen=True)

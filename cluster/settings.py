@@ -162,6 +162,11 @@ class Settings(BaseSettings):
     ocr_languages: str = Field("eng+jpn+kor", description="Tesseract languages, joined by +.")
     chunk_chars: int = Field(1200, ge=100, description="Characters in a chunk of page text.")
     chunk_overlap: int = Field(200, ge=0, description="Characters shared by neighbouring chunks.")
+    chunk_vectors: Literal["on", "off"] = Field(
+        "on",
+        description="Vectors of chunks in collections that are made; off: chunks are found by full "
+        "text alone, and embedding, memory and disk are spared.",
+    )
     replace_share: float = Field(
         1.0,
         ge=0,

@@ -61,6 +61,7 @@ WORDS_BYTES = 5_000
 TEXT_BYTES = 1_600  # of a row: its text, names, dates, tags
 SPARSE_BYTES = 1_200  # of a row: some 150 terms of 8 bytes
 GRAPH_BYTES = 2 * 18 * 4  # of a row: HNSW's links with M = 18, Milvus' own default (AUTOINDEX)
+MMAP_RESIDENT = 0.25  # of what is mapped; a guess: searches go on while hot pages fit
 INDEX_HEADROOM = 1.3  # growing segments and the copy that compaction makes
 DISK_COPIES = 2.0  # binlogs and index files of the same rows
 COMPONENT_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a component of a vector in Milvus
@@ -232,10 +233,17 @@ def vector_bytes(rows: int, dimension: int, vectors: str) -> int:
     return rows * dimension * COMPONENT_BYTES[vectors]
 
 
-def milvus_bytes(rows: int, dimension: int, vectors: str) -> tuple[int, int]:
-    """Memory and disk of so many rows with vectors of a type in Milvus with HNSW and BM25."""
-    row = vector_bytes(1, dimension, vectors) + GRAPH_BYTES + TEXT_BYTES + SPARSE_BYTES
-    return int(rows * row * INDEX_HEADROOM), int(rows * row * DISK_COPIES)
+def milvus_bytes(
+    rows: int, vectors: int, dimension: int, kind: str, *, mmap: bool = False
+) -> tuple[int, int]:
+    """Memory and disk of so many rows with BM25 and vectors of a kind with HNSW in Milvus.
+
+    With `mmap` a share of them, MMAP_RESIDENT, is in memory.
+    """
+    held = rows * (TEXT_BYTES + SPARSE_BYTES)
+    held += vector_bytes(vectors, dimension, kind) + vectors * GRAPH_BYTES
+    resident = held * (MMAP_RESIDENT if mmap else 1.0)
+    return int(resident * INDEX_HEADROOM), int(held * DISK_COPIES)
 
 
 def page_file_bytes(vectors: int, dimension: int, stored: str) -> int:

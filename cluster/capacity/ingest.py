@@ -64,7 +64,7 @@ class IngestCapacity:
         flops = page_flops(
             candidate.shape, workload.page_pixels(candidate), candidate.prompt_tokens
         )
-        flops += (workload.rows_per_page - 1) * language_flops(candidate.shape, CHUNK_TOKENS)
+        flops += workload.embedded_chunks * language_flops(candidate.shape, CHUNK_TOKENS)
         seconds = flops / fit.flops_per_s
         if (late := fit.beside) is not None:
             model = late.candidate

@@ -32,6 +32,10 @@ def settings_of(
             settings[name] = value
     if workload.milvus_vectors != "fp32":
         settings["milvus_vectors"] = workload.milvus_vectors
+    if workload.milvus_mmap == "on":
+        settings["milvus_mmap"] = True
+    if workload.chunk_vectors == "off":
+        settings["chunk_vectors"] = "off"
     if late is not None:
         settings |= {
             "multi_vectors": workload.multi_vectors,

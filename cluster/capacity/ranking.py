@@ -107,13 +107,15 @@ class Choice:
         pages, late = self.workload.pages, self.late
         dimension = self.workload.dimensions or self.embedder.dimension
         rows = math.ceil(pages * self.workload.rows_per_page)
+        vectors = math.ceil(pages * (1 + self.workload.embedded_chunks))
         kind = self.workload.milvus_vectors
-        memory, disk = milvus_bytes(rows, dimension, kind)
+        mmap = self.workload.milvus_mmap == "on"
+        memory, disk = milvus_bytes(rows, vectors, dimension, kind, mmap=mmap)
         cells = late.max_pixels // late.shape.vision.token_px**2 if late else 0
         width = late.dimension if late else 0
         file_bytes = page_file_bytes(cells, width, self.workload.multi_vectors)
-        vectors = vector_bytes(rows, dimension, kind)
-        return Storage(pages, rows, vectors, memory, disk, file_bytes * pages)
+        held = vector_bytes(vectors, dimension, kind)
+        return Storage(pages, rows, held, memory, disk, file_bytes * pages, vectors)
 
 
 def ranked(choices: Sequence[Choice]) -> Iterator[Plan]:

@@ -97,10 +97,16 @@ class Workload(BaseModel):
     max_pixels: int = Field(0, ge=0, description="Pixel budget of a page; 0: the model's own.")
     dimensions: int = Field(0, ge=0, description="Truncate vectors; 0 keeps them whole.")
     rows_per_page: float = Field(
-        ROWS_PER_PAGE, ge=1, description="Vectors of a page: its own and its text's chunks'."
+        ROWS_PER_PAGE, ge=1, description="Rows of a page: its own and its text's chunks'."
+    )
+    chunk_vectors: Literal["on", "off"] = Field(
+        "on", description="Vectors of chunks, too; off: chunks are found by full text alone."
     )
     milvus_vectors: Literal["fp32", "fp16", "int8"] = Field(
         "fp32", description="Type of the vectors in Milvus; fp16 takes half the memory."
+    )
+    milvus_mmap: Literal["on", "off"] = Field(
+        "off", description="Milvus maps vectors and texts from its disk."
     )
     scanned: float = Field(
         0.0, ge=0, le=1, description="Share of the pages without text, which OCR reads."
@@ -130,6 +136,11 @@ class Workload(BaseModel):
         {}, description="Money a GPU and hour, as L4=0.8,H100=3.9."
     )
     cards: dict[CardName, Card] = Field({}, description="Kinds of GPU that the table lacks (YAML).")
+
+    @property
+    def embedded_chunks(self) -> float:
+        """Return how many chunks of a page are embedded, on average."""
+        return self.rows_per_page - 1 if self.chunk_vectors == "on" else 0.0
 
     @property
     def is_counted(self) -> bool:

@@ -142,7 +142,7 @@ class Client:
     def upsert(self, name: str, entities: list[Entity]) -> None:
         """Write or overwrite rows; tried again while Milvus is away."""
         kind = self._vector_type(name)
-        rows = [entity | {"vector": to_stored(entity["vector"], kind)} for entity in entities]
+        rows = [_with_vector(entity, to_stored, kind) for entity in entities]
         self._call(
             lambda: self._milvus.upsert(name, rows, timeout=self._timeout_s), WRITE_PATIENCE_S
         )
@@ -198,10 +198,9 @@ class Client:
             fields.append("$meta")
         kind = self._vector_type(name)
         for entities in self.iterate(name, expression, fields, COPY_ROWS):
-            yield [
-                entity | entity.pop("$meta", {}) | {"vector": from_stored(entity["vector"], kind)}
-                for entity in entities
-            ]
+            for entity in entities:
+                entity |= entity.pop("$meta", {})
+            yield [_with_vector(entity, from_stored, kind) for entity in entities]
 
     def search(
         self, name: str, field: str, target: Any, expression: str, rows: int, group_by: str = ""
@@ -272,6 +271,11 @@ class Client:
         except (StoreUnavailable, AttributeError):  # the latter: there is no connection yet
             return False
         return True
+
+
+def _with_vector(entity: Entity, convert: Callable[[Any, Any], Any], kind: Any) -> Entity:
+    """Return a row with its vector converted, where it has one."""
+    return entity | {"vector": convert(entity["vector"], kind)} if "vector" in entity else entity
 
 
 def _connect(address: StoreAddress) -> MilvusClient:

@@ -13,6 +13,7 @@ from cluster.store import schema
 from cluster.store.client import QUERY_ROWS, Client, Entity
 from cluster.store.filters import UNKNOWN_CER, with_labels
 from cluster.store.format import StoredCollection
+from cluster.store.rows import count_rows, upsert_rows, whole_rows
 
 DEFAULTS: Entity = {schema.EXPECTED_CER: UNKNOWN_CER}  # what rows of older formats may lack
 BUSY: tuple[DocumentStatus, ...] = ("indexing", "deleting")
@@ -38,7 +39,7 @@ class CollectionState:
 
 def read_state(client: Client, stored: StoredCollection) -> CollectionState:
     """Look at a collection; reads every document's row, but no page's."""
-    documents, rows = client.count(stored.documents, ""), client.count(stored.pages, "")
+    documents, rows = client.count(stored.documents, ""), count_rows(client, stored)
     total = 0
     if documents:  # Milvus Lite has no iterator over no row
         fields = (*STATE_FIELDS, stored.marks_field)
@@ -84,18 +85,24 @@ def check_unchanged(client: Client, stored: StoredCollection, before: Collection
         )
 
 
-def copy_rows(
+def copy_collection_rows(
     client: Client,
-    source: str,
-    target: str,
+    source: StoredCollection,
+    target: StoredCollection,
     *,
     change: Change = lambda entity: entity,
     progress: Progress = lambda done: None,
 ) -> None:
-    """Copy every row of a collection of Milvus; `change` may give it other values."""
+    """Copy every document, then every row, of a collection; `change` may give them other values.
+
+    `progress` gets the rows done.
+    """
+    for entities in client.whole_rows(source.documents, ""):
+        documents = [with_defaults(change(entity)) for entity in entities]
+        client.upsert(target.documents, documents)
     done = 0
-    for entities in client.whole_rows(source, ""):
-        client.upsert(target, [with_defaults(change(entity)) for entity in entities])
+    for entities in whole_rows(client, source, ""):
+        upsert_rows(client, target, [with_defaults(change(entity)) for entity in entities])
         done += len(entities)
         progress(done)
 

@@ -12,6 +12,7 @@ from cluster.ids import key_of
 from cluster.store import schema
 from cluster.store.deletion import Owner, end_deletion, owners
 from cluster.store.milvus import MilvusStore, rows_of
+from cluster.store.rows import upsert_rows, whole_rows
 
 
 def rewrite_document(
@@ -27,12 +28,12 @@ def rewrite_document(
     The facts of the document go last: an interruption leaves them, and the next call does it again.
     `get_on` is called after each batch of rows.
     """
-    pages = store.required().pages
+    stored = store.required()
     facts = schema.row_facts(after)
     store.put_document(replace(before, marks=after.marks))
     rows = 0
-    for entities in store.client.whole_rows(pages, rows_of(after)):
-        store.client.upsert(pages, [entity | facts for entity in entities])
+    for entities in whole_rows(store.client, stored, rows_of(after)):
+        upsert_rows(store.client, stored, [entity | facts for entity in entities])
         rows += len(entities)
         get_on()
         if (owner := _owner(store, after)) != "ours":

@@ -1,15 +1,15 @@
-"""Fusing the dense and the text ranking of pages into one."""
+"""Fusing rankings of pages into one."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 RRF_K = 60  # Cormack, Clarke and Büttcher, SIGIR 2009
 Fusion = Literal["rrf", "weights"]
+Scores = Mapping[str, float]  # by page, best first; higher is better
 
 
-def fuse(
-    dense: dict[str, float], text: dict[str, float], method: Fusion, dense_weight: float
-) -> dict[str, float]:
-    """Fused score of each page in either ranking (score by page, best first); higher is better.
+def fuse(dense: Scores, text: Scores, method: Fusion, dense_weight: float) -> dict[str, float]:
+    """Return the fused score of each page in either ranking.
 
     rrf: w / (60 + rank) summed over both rankings. weights: scores divided by the best of their
     ranking, then weighted. The text ranking weighs 1 - dense_weight.

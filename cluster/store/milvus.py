@@ -54,11 +54,11 @@ from cluster.store.fusion import Fusion, fuse
 from cluster.store.layout import Layout
 from cluster.store.listing import like_word, list_documents
 from cluster.store.lite import MilvusLiteServer
-from cluster.store.search import HIT_FIELDS, rows_by_id, search_pages
+from cluster.store.rows import delete_rows, rows_by_id, upsert_rows
+from cluster.store.search import HIT_FIELDS, search_pages
 from cluster.text.terms import to_terms
 
 BATCH_ROWS = 1000  # of documents, at a time
-WRITE_ROWS = 256  # in one message: Milvus takes 64 MB, and a row of the 8B has 20 KB
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_AGE_S = 10.0  # of what a request believes about the collection without looking again
@@ -147,13 +147,14 @@ class MilvusStore:
         self.client.be_patient(patience_s)
         return self
 
-    def open_collection(self, fingerprint: Fingerprint) -> None:
+    def open_collection(self, fingerprint: Fingerprint, *, chunk_vectors: bool = True) -> None:
         """Create the collection for a fingerprint, or check that it is the one it holds.
 
+        `chunk_vectors`: whether chunks of one that is created have vectors.
         Raises FingerprintMismatch or FormatMismatch.
         """
         if self.stored() is None:
-            create_collection(self.client, self.name, fingerprint)
+            create_collection(self.client, self.name, fingerprint, chunk_vectors=chunk_vectors)
         self.check_fingerprint(fingerprint)  # another process may have created it first
 
     def check_fingerprint(self, wanted: Fingerprint) -> None:
@@ -246,10 +247,7 @@ class MilvusStore:
 
     def write_rows(self, rows: Iterable[Row]) -> None:
         """Write or overwrite page and chunk rows; tried again while Milvus is away."""
-        stored = self.required()
-        entities = [stored.fitting(schema.row_entity(row)) for row in rows]
-        for start in range(0, len(entities), WRITE_ROWS):
-            self.client.upsert(stored.pages, entities[start : start + WRITE_ROWS])
+        upsert_rows(self.client, self.required(), map(schema.row_entity, rows))
 
     def document(self, tenant: str, doc_id: str, consistency: str = STRONG) -> Document | None:
         """Return a tenant's document; None where it is not there."""
@@ -521,10 +519,7 @@ class MilvusStore:
     def _remove_rows(self, expression: str) -> int:
         """Remove page and chunk rows; returns how many. Where there are none it costs a count."""
         stored = self.known()
-        rows = self.client.count(stored.pages, expression) if stored else 0
-        if stored and rows:
-            self.client.delete(stored.pages, expression)
-        return rows
+        return delete_rows(self.client, stored, expression) if stored else 0
 
 
 def rows_of(document: Document) -> str:

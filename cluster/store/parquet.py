@@ -55,21 +55,31 @@ def read_rows(file: IO[bytes]) -> Iterator[list[Entity]]:
         yield [_to_entity(row) for row in batch.to_pylist()]
 
 
-def check_rows(file: IO[bytes], *, key: str, rows: int, dimension: int) -> None:
-    """Raise InvalidInput unless a Parquet file has this many rows, with what each must have."""
+def check_rows(file: IO[bytes], *, key: str, rows: int, dimension: int | None) -> None:
+    """Raise InvalidInput unless a Parquet file has this many rows, with what each must have.
+
+    Those without a `dimension` have no vectors.
+    """
     try:
         parquet = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput(f"it is no Parquet file: {error}") from error
     columns = parquet.schema_arrow
-    needed = {key, "doc_key", "doc_id", "tenant", "source", "labels", "metadata", "vector"}
+    needed = {key, "doc_key", "doc_id", "tenant", "source", "labels", "metadata"}
     if lacking := sorted({*needed, OTHER_FIELDS} - set(columns.names)):
         raise InvalidInput(f"it lacks the columns {', '.join(lacking)}")
+    if dimension is not None:
+        _check_vectors(columns, dimension)
+    if parquet.metadata.num_rows != rows:
+        raise InvalidInput(f"it has {parquet.metadata.num_rows} rows and not {rows}")
+
+
+def _check_vectors(columns: pa.Schema, dimension: int) -> None:
+    if "vector" not in columns.names:
+        raise InvalidInput("it lacks the column vector")
     vector = columns.field("vector").type
     if not pa.types.is_fixed_size_list(vector) or vector.list_size != dimension:
         raise InvalidInput(f"its vectors are {vector}, not of {dimension} dimensions")
-    if parquet.metadata.num_rows != rows:
-        raise InvalidInput(f"it has {parquet.metadata.num_rows} rows and not {rows}")
 
 
 def documents_dimension() -> int:

@@ -1,4 +1,4 @@
-"""The two collections behind a Quire collection: documents, and their page and chunk rows."""
+"""The collections of Milvus behind a Quire collection: documents, rows of pages, and of chunks."""
 
 import json
 from collections.abc import Iterable
@@ -78,8 +78,11 @@ def documents_schema(layout: Layout) -> tuple[Any, Any]:
     return schema, index
 
 
-def pages_schema(dimension: int, description: str, layout: Layout) -> tuple[Any, Any]:
-    """Schema and index of the page and chunk rows; `description` carries the fingerprint."""
+def rows_schema(dimension: int | None, description: str, layout: Layout) -> tuple[Any, Any]:
+    """Return schema and index of the rows of pages, or of chunks; they are the same.
+
+    `description` carries the fingerprint. Without a `dimension` they have no vectors.
+    """
     schema = MilvusClient.create_schema(
         auto_id=False, enable_dynamic_field=True, description=description
     )
@@ -103,7 +106,8 @@ def pages_schema(dimension: int, description: str, layout: Layout) -> tuple[Any,
         analyzer_params={"tokenizer": "whitespace"},
     )
     schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
-    schema.add_field("vector", layout.vector_type, dim=dimension)
+    if dimension is not None:
+        schema.add_field("vector", layout.vector_type, dim=dimension)
     schema.add_field("width_px", DataType.INT64)
     schema.add_field("height_px", DataType.INT64)
     schema.add_field(EXPECTED_CER, DataType.FLOAT)
@@ -116,7 +120,8 @@ def pages_schema(dimension: int, description: str, layout: Layout) -> tuple[Any,
         )
     )
     index = MilvusClient.prepare_index_params()
-    index.add_index("vector", metric_type="COSINE", **layout.index_options)
+    if dimension is not None:
+        index.add_index("vector", metric_type="COSINE", **layout.index_options)
     index.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
     _add_scalar_indexes(index, layout, ("labels", TENANT_KEY, "doc_key", "doc_id", "chunk"))
     return schema, index

@@ -1,25 +1,37 @@
-"""One search of a collection: pages ranked by vector and by full text, fused, and their rows.
+"""One search of a collection: pages ranked by vectors and by full text, fused, and their rows.
 
-Milvus is asked twice, one time after the other: for both rankings at once, then for the rows shown.
+A page is found by its picture, by a chunk of its text (both are vectors), by the words of all its
+text, or by those of one chunk. Milvus is asked twice, one time after the other: for all rankings at
+once, then for the rows shown.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from cluster.core import Hit
-from cluster.errors import StoreUnavailable
 from cluster.store import schema
 from cluster.store.client import SESSION, Client, Entity
-from cluster.store.conditions import is_one_of
 from cluster.store.format import StoredCollection
-from cluster.store.ranking import RankedRow, rank_pages
+from cluster.store.fusion import Scores
+from cluster.store.ranking import PageRanker, RankedRow, Ranking, fold_best, scores_of
+from cluster.store.rows import rows_by_id
 
 FUSED_DEPTH = 100  # pages of each ranking that take part in the fusion
 HIT_FIELDS = ["doc_id", "page", "chunk", "title", "source", "text", "tenant", "tags", "metadata"]
 HIT_FIELDS += [schema.EXPECTED_CER]
 
-Ranking = dict[str, RankedRow]  # by page, best first
-FuseScores = Callable[[dict[str, float], dict[str, float]], dict[str, float]]
+FuseScores = Callable[[Scores, Scores], Scores]
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """Pages by each of what they are found by; empty where that was not asked for."""
+
+    pictures: Ranking = field(default_factory=dict)
+    chunks: Ranking = field(default_factory=dict)
+    page_text: Ranking = field(default_factory=dict)
+    chunk_text: Ranking = field(default_factory=dict)
 
 
 def search_pages(
@@ -37,24 +49,15 @@ def search_pages(
     Without a `vector` float[dimension] or without `terms` ("") the other side ranks alone;
     `fuse_scores` takes the scores of both sides, dense first.
     """
-    is_hybrid = vector is not None and bool(terms)
-    depth = max(top_k, FUSED_DEPTH) if is_hybrid else top_k
-    rank = partial(rank_pages, client, stored, expression=expression, pages=depth)
-    by_vector = partial(rank, "vector", vector)
-    by_text = partial(_by_text, client, stored, partial(rank, "sparse", terms))
-    dense: Ranking = {}
-    text: Ranking = {}
-    fused: dict[str, float] = {}
-    if is_hybrid:
-        dense, text = client.side_by_side(by_vector, by_text)
-        fused = fuse_scores(_scores(dense), _scores(text))
+    ranker = PageRanker(client, stored, expression, max(top_k, FUSED_DEPTH))
+    rankings = _rank(ranker, vector, terms)
+    dense = fold_best(rankings.pictures, rankings.chunks)
+    text = fold_best(rankings.page_text, rankings.chunk_text)
+    fused: Scores = {}
+    order = list(dense or text)
+    if vector is not None and terms:
+        fused = fuse_scores(scores_of(dense), scores_of(text))
         order = sorted(fused, key=lambda page: (-fused[page], page))
-    elif terms:
-        text = by_text()
-        order = list(text)
-    else:
-        dense = by_vector()
-        order = list(dense)
     # The text side shows the chunk that matched.
     shown = {page: (text.get(page) or dense[page]).row_id for page in order[:top_k]}
     entities = rows_by_id(client, stored, shown.values(), HIT_FIELDS, SESSION)
@@ -65,35 +68,18 @@ def search_pages(
     ]
 
 
-def rows_by_id(
-    client: Client,
-    stored: StoredCollection,
-    row_ids: Iterable[str],
-    fields: Sequence[str],
-    consistency: str,
-) -> dict[str, Entity]:
-    """Return rows by ids that came out of the index, or that we made."""
-    ids = list(row_ids)
-    if not ids:
-        return {}
-    wanted = ["row_id", *fields]
-    entities = client.query(stored.pages, is_one_of("row_id", ids), wanted, consistency)
-    return {entity["row_id"]: entity for entity in entities}
-
-
-def _by_text(client: Client, stored: StoredCollection, rank: Callable[[], Ranking]) -> Ranking:
-    """Rank pages by full text."""
-    try:
-        return rank()
-    except StoreUnavailable:
-        # Milvus Lite cannot weigh the terms of no text at all.
-        if client.layout.is_server or client.count(stored.pages, ""):
-            raise
-        return {}
-
-
-def _scores(ranking: Ranking) -> dict[str, float]:
-    return {page: row.score for page, row in ranking.items()}
+def _rank(ranker: PageRanker, vector: list[float] | None, terms: str) -> Rankings:
+    """Ask for all rankings at once."""
+    calls: dict[str, Callable[[], Ranking]] = {}
+    if vector is not None:
+        calls["pictures"] = partial(ranker.rank, "pages", "vector", vector)
+        if ranker.stored.chunk_vectors:
+            calls["chunks"] = partial(ranker.rank, "chunks", "vector", vector)
+    if terms:
+        calls["page_text"] = partial(ranker.rank, "pages", "sparse", terms)
+        calls["chunk_text"] = partial(ranker.rank, "chunks", "sparse", terms)
+    rankings = ranker.client.all_at_once(list(calls.values()))
+    return Rankings(**dict(zip(calls, rankings, strict=True)))
 
 
 def _to_hit(

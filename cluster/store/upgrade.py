@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from cluster.errors import InvalidInput, NotFound
 from cluster.store.client import Client, StoreAddress
-from cluster.store.copying import check_quiet, copy_rows
+from cluster.store.copying import check_quiet, copy_collection_rows
 from cluster.store.format import (
     FORMAT,
     StoredCollection,
     create_collection,
-    documents_name,
     find_collection,
     names_in_milvus,
-    pages_name,
+    read_format,
 )
+from cluster.store.rows import count_rows
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,24 @@ def upgrade_collection(
         return Upgrade(stored.name, FORMAT, FORMAT, 0)
     check_quiet(client, stored)
     create_collection(client, stored.name, stored.fingerprint)
-    rows = client.count(stored.pages, "")
-    documents, pages = documents_name(stored.name), pages_name(stored.name)
-    copy_rows(client, stored.documents, documents)
-    copy_rows(client, stored.pages, pages, progress=lambda done: progress(done, rows))
-    for source, target in ((stored.documents, documents), (stored.pages, pages)):
-        if client.count(source, "") != client.count(target, ""):
-            raise InvalidInput(
-                f"{stored.name!r} changed while it was upgraded: stop what writes to it and "
-                "upgrade again"
-            )
+    copy = read_format(client, stored.name)
+    rows = count_rows(client, stored)
+    copy_collection_rows(client, stored, copy, progress=lambda done: progress(done, rows))
+    if _count(client, stored) != _count(client, copy):
+        raise InvalidInput(
+            f"{stored.name!r} changed while it was upgraded: stop what writes to it and upgrade "
+            "again"
+        )
     client.drop(stored.pages)  # from here on the copy counts
     client.drop(stored.documents)
     return Upgrade(stored.name, stored.format, FORMAT, rows)
 
 
+def _count(client: Client, stored: StoredCollection) -> tuple[int, int]:
+    return client.count(stored.documents, ""), count_rows(client, stored)
+
+
 def _drop_others(client: Client, stored: StoredCollection) -> None:
     """Drop what an interrupted upgrade left of this collection: half a copy, or old documents."""
-    for name in names_in_milvus(client, stored.name) - {stored.pages, stored.documents}:
+    for name in names_in_milvus(client, stored.name) - {*stored.tables, stored.documents}:
         client.drop(name)

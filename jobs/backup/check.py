@@ -31,6 +31,7 @@ def check_backup(
         for parts, check in (
             (each.document_parts, _rows_check("doc_key", documents_dimension())),
             (each.row_parts, _rows_check("row_id", dimension)),
+            (each.chunk_parts, _rows_check("row_id", dimension if each.chunk_vectors else None)),
             (each.page_file_parts, _tar_check(FILE_NAME)),
             (each.upload_parts, _tar_check(FILE_NAME)),
         ):
@@ -54,7 +55,7 @@ def _check_counts(collection: CollectionBackup) -> None:
         )
     for what, parts in (
         ("documents", collection.document_parts),
-        ("rows", collection.row_parts),
+        ("rows", (*collection.row_parts, *collection.chunk_parts)),
         ("page_files", collection.page_file_parts),
         ("uploads", collection.upload_parts),
     ):
@@ -66,7 +67,7 @@ def _check_counts(collection: CollectionBackup) -> None:
             )
 
 
-def _rows_check(key: str, dimension: int) -> Callable[[BackupFolder, str, Part], None]:
+def _rows_check(key: str, dimension: int | None) -> Callable[[BackupFolder, str, Part], None]:
     def check(folder: BackupFolder, path: str, part: Part) -> None:
         _check_plain(folder, path, part)
         with folder.reading(path) as file:

@@ -14,7 +14,7 @@ from cluster.core import Fingerprint
 from cluster.errors import FormatMismatch, InvalidInput
 from cluster.settings import COLLECTION_PATTERN
 
-FORMAT = 1
+FORMAT = 2  # since chunks have files of their own
 
 
 class Part(BaseModel):
@@ -32,6 +32,7 @@ class CollectionBackup(BaseModel):
     """One collection: `documents` and `rows` as Milvus counted them, and its files.
 
     `format`: of the collection. `uploads_url`: where the sources of its uploads began.
+    `chunk_parts`: rows of chunks, where these do not lie among those of pages.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class CollectionBackup(BaseModel):
     name: Annotated[str, Field(pattern=COLLECTION_PATTERN)]
     format: int
     fingerprint: Fingerprint
+    chunk_vectors: bool = True
     documents: int
     rows: int
     pages: int
@@ -47,6 +49,7 @@ class CollectionBackup(BaseModel):
     uploads_url: str
     document_parts: tuple[Part, ...]
     row_parts: tuple[Part, ...]
+    chunk_parts: tuple[Part, ...] = ()
     page_file_parts: tuple[Part, ...]
     upload_parts: tuple[Part, ...]
 
@@ -74,7 +77,7 @@ class Manifest(BaseModel):
         if self.keys:
             files[self.keys.name] = self.keys
         for each in self.collections:
-            for parts in (each.document_parts, each.row_parts):
+            for parts in (each.document_parts, each.row_parts, each.chunk_parts):
                 files |= {f"{each.folder}/{part.name}": part for part in parts}
             for parts in (each.page_file_parts, each.upload_parts):
                 files |= {f"{each.folder}/{part.name}": part for part in parts}

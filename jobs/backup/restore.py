@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -10,18 +12,18 @@ from cluster.errors import InvalidInput, NotFound
 from cluster.folders import DocumentFolders
 from cluster.settings import Settings, load_settings
 from cluster.store import schema
-from cluster.store.client import Client
+from cluster.store.client import Client, Entity
 from cluster.store.copying import with_defaults
 from cluster.store.format import (
     create_collection,
-    documents_name,
     find_collection,
     names_in_milvus,
-    pages_name,
+    read_format,
     remove_collection,
 )
 from cluster.store.milvus import open_store
 from cluster.store.parquet import read_rows
+from cluster.store.rows import count_rows, upsert_rows
 from cluster.store.unfinished import Unfinished, mark_unfinished, read_mark, remove_mark
 from jobs.backup.check import check_backup
 from jobs.backup.folder import BATCH_FILES, MAX_BATCHED_BYTES, BackupFolder, read_tar
@@ -115,7 +117,7 @@ def _check_room(client: Client, name: str) -> None:
     if (
         stored is None
         or client.count(stored.documents, schema.IS_DOCUMENT)
-        or client.count(stored.pages, "")
+        or count_rows(client, stored)
     ):
         raise InvalidInput(
             f"there is a collection {name!r} already: restore under another name (--as), or "
@@ -149,13 +151,16 @@ class _Restore:
         remove_collection(client, name)
         remove_mark(client, name)
         mark_unfinished(client, name, Unfinished("restore", self._folder.url))
-        create_collection(client, name, backup.fingerprint)
+        create_collection(client, name, backup.fingerprint, chunk_vectors=backup.chunk_vectors)
+        stored = read_format(client, name)
         self._write_files(self._page_files, backup.page_file_parts, "page files")
         self._write_files(self._uploads, backup.upload_parts, "uploads")
-        self._write_rows(documents_name(name), backup.document_parts, "documents")
-        self._write_rows(pages_name(name), backup.row_parts, "rows")
-        documents, rows = client.count(documents_name(name), ""), client.count(pages_name(name), "")
-        pages = client.count(pages_name(name), "chunk == 0")
+        write_documents = partial(client.upsert, stored.documents)
+        write_rows = partial(upsert_rows, client, stored)
+        self._write(write_documents, backup.document_parts, "documents")
+        self._write(write_rows, (*backup.chunk_parts, *backup.row_parts), "rows")
+        documents, rows = client.count(stored.documents, ""), count_rows(client, stored)
+        pages = client.count(stored.pages, "chunk == 0")
         if (documents, rows, pages) != (backup.documents, backup.rows, backup.pages):
             raise InvalidInput(
                 f"{documents} of {backup.documents} documents and {rows} of {backup.rows} rows of "
@@ -165,14 +170,15 @@ class _Restore:
         files = (backup.page_files, backup.uploads)
         return RestoredCollection(name, backup.name, documents, pages, rows, *files)
 
-    def _write_rows(self, target: str, parts: tuple[Part, ...], what: str) -> None:
+    def _write(
+        self, write: Callable[[list[Entity]], None], parts: tuple[Part, ...], what: str
+    ) -> None:
         change = moved_rows(UploadPlace(self._backup.uploads_url, self._backup.name), self._place)
         done, total = 0, sum(part.entries for part in parts)
         for part in parts:
             with self._folder.reading(f"{self._backup.folder}/{part.name}") as file:
                 for entities in read_rows(file):
-                    rows = [with_defaults(change(entity)) for entity in entities]
-                    self._client.upsert(target, rows)
+                    write([with_defaults(change(entity)) for entity in entities])
                     done += len(entities)
                     self._step(f"{what} of {self._name}", done, total)
 

@@ -95,27 +95,33 @@ class _CollectionWriter:
         stored, before = self._stored, read_state(self._client, self._stored)
         documents = self._write_rows(stored.documents, "documents", before.documents)
         rows = self._write_rows(stored.pages, "rows", before.rows)
+        chunks = None
+        if stored.has_chunk_table:
+            chunks = self._write_rows(stored.chunks, "chunks", before.rows - rows.entries)
+        pages = self._client.count(stored.pages, "chunk == 0")
         page_files = self._write_files(self._page_files, "page-files", self._files_of_pages())
         uploads = self._write_files(self._uploads, "uploads", self._files_of_uploads())
-        pages = self._client.count(stored.pages, "chunk == 0")
         check_unchanged(self._client, stored, before)
-        if (documents.entries, rows.entries) != (before.documents, before.rows):
+        rows_read = rows.entries + (chunks.entries if chunks else 0)
+        if (documents.entries, rows_read) != (before.documents, before.rows):
             raise InvalidInput(
-                f"{documents.entries} of {before.documents} documents and {rows.entries} of "
+                f"{documents.entries} of {before.documents} documents and {rows_read} of "
                 f"{before.rows} rows of {stored.name!r} were read: make the backup again"
             )
         return CollectionBackup(
             name=stored.name,
             format=stored.format,
             fingerprint=stored.fingerprint,
+            chunk_vectors=stored.chunk_vectors,
             documents=documents.entries,
-            rows=rows.entries,
+            rows=rows_read,
             pages=pages,
             page_files=page_files.entries,
             uploads=uploads.entries,
             uploads_url=self._place.root,
             document_parts=tuple(documents.parts),
             row_parts=tuple(rows.parts),
+            chunk_parts=tuple(chunks.parts) if chunks else (),
             page_file_parts=tuple(page_files.parts),
             upload_parts=tuple(uploads.parts),
         )

@@ -166,8 +166,8 @@ def notes(plan: Plan) -> list[str]:
     if storage.pages:
         lines.append(
             f"storage: {storage.rows:,} rows; Milvus {gib(storage.milvus_memory_bytes)} GiB of "
-            f"memory and {gib(storage.milvus_disk_bytes)} GiB of disk, of which vectors "
-            f"{gib(storage.vector_bytes)}; page files {gib(storage.page_files_bytes)} GiB"
+            f"memory and {gib(storage.milvus_disk_bytes)} GiB of disk; {storage.vectors:,} vectors "
+            f"of {gib(storage.vector_bytes)} GiB; page files {gib(storage.page_files_bytes)} GiB"
         )
     if plan.ingest and plan.serving:
         lines.append(f"at most at one time, ingest first: {cards(plan.gpus)}")

@@ -17,19 +17,19 @@ from cluster.store.copying import (
     Change,
     check_quiet,
     check_unchanged,
-    copy_rows,
+    copy_collection_rows,
     read_state,
 )
 from cluster.store.format import (
     StoredCollection,
     create_collection,
-    documents_name,
     find_collection,
     names_in_milvus,
-    pages_name,
+    read_format,
     remove_collection,
 )
 from cluster.store.milvus import open_existing_store
+from cluster.store.rows import count_rows
 from cluster.store.unfinished import Unfinished, mark_unfinished, read_mark, remove_mark
 from jobs.collections.files import CollectionFiles, check_no_jobs
 from jobs.progress import Step
@@ -108,12 +108,13 @@ class _Copy:
         check_quiet(self._client, stored)
         state = read_state(self._client, stored)
         mark_unfinished(self._client, self._target, Unfinished(self._filling, self._source))
-        create_collection(self._client, self._target, stored.fingerprint)
+        create_collection(
+            self._client, self._target, stored.fingerprint, chunk_vectors=stored.chunk_vectors
+        )
         files = self._copy_files(stored, state.documents)
         self._copy_rows(stored, state.rows)
         check_unchanged(self._client, stored, state)
-        documents = self._client.count(documents_name(self._target), "")
-        rows = self._client.count(pages_name(self._target), "")
+        documents, rows = self._count_copied()
         if (documents, rows) != (state.documents, state.rows):
             raise InvalidInput(
                 f"{documents} of {state.documents} documents and {rows} of {state.rows} rows were "
@@ -137,8 +138,7 @@ class _Copy:
         remove_mark(self._client, self._target)
         remove_collection(self._client, self._source)
         self._files.remove_all()
-        documents = self._client.count(documents_name(self._target), "")
-        rows = self._client.count(pages_name(self._target), "")
+        documents, rows = self._count_copied()
         files = self._copies.count()
         return CopiedCollection(self._target, self._source, documents, rows, files)
 
@@ -169,15 +169,18 @@ class _Copy:
         return files
 
     def _copy_rows(self, stored: StoredCollection, rows: int) -> None:
-        change = moved_rows(self._files.uploads.place, self._copies.uploads.place)
-        copy_rows(self._client, stored.documents, documents_name(self._target), change=change)
-        copy_rows(
+        copy_collection_rows(
             self._client,
-            stored.pages,
-            pages_name(self._target),
-            change=change,
+            stored,
+            read_format(self._client, self._target),
+            change=moved_rows(self._files.uploads.place, self._copies.uploads.place),
             progress=lambda done: self._step("rows", done, rows),
         )
+
+    def _count_copied(self) -> tuple[int, int]:
+        """Count the documents and rows of the copy."""
+        copy = read_format(self._client, self._target)
+        return self._client.count(copy.documents, ""), count_rows(self._client, copy)
 
 
 def documents_of(client: Client, documents: str) -> Iterator[tuple[str, str]]:

@@ -54,8 +54,9 @@ def drop_collection(settings: Settings, name: str, *, force: bool = False) -> Dr
         _check_not_renamed(store.client, name)
         if not force:
             _check_not_indexing(store.client, name, names)
-        for pages in sorted(each for each in names if each.startswith(f"{name}_pages")):
-            store.client.drop(pages)  # nothing is found from here on
+        for part in ("pages", "chunks"):  # without its pages, nothing of it is found
+            for rows in sorted(each for each in names if each.startswith(f"{name}_{part}")):
+                store.client.drop(rows)
         for documents in sorted(each for each in names if each.startswith(f"{name}_documents")):
             _remove_former_files(settings, store.collection(name), documents)
             store.client.drop(documents)

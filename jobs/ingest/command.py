@@ -51,6 +51,7 @@ def ingest(
     batch_tokens: Annotated[int | None, setting("batch_tokens")] = None,
     chunk_chars: Annotated[int | None, setting("chunk_chars")] = None,
     chunk_overlap: Annotated[int | None, setting("chunk_overlap")] = None,
+    chunk_vectors: Annotated[str | None, setting("chunk_vectors")] = None,
     ocr: Annotated[str | None, setting("ocr")] = None,
     multi_vectors: Annotated[str | None, setting("multi_vectors")] = None,
     tiles: Annotated[int | None, setting("tiles")] = None,

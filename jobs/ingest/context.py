@@ -16,6 +16,7 @@ from models.options import EmbedderOptions
 class IngestContext:
     """The same for all workers of an ingest.
 
+    `chunk_vectors`: whether the collection keeps vectors of chunks.
     `reindex`: do again what is done. `is_job`: of the service, whose files only a deletion removes.
     `threads`: of torch in one worker. `gpu`: what embedding and reading workers take of one.
     `readings`: what is read of pages beside vectors.
@@ -30,6 +31,7 @@ class IngestContext:
     options: EmbedderOptions
     target: RenderTarget
     page_chars: int
+    chunk_vectors: bool
     tenant: str
     tags: tuple[str, ...]
     metadata: dict[str, Scalar]

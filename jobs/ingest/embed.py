@@ -75,13 +75,16 @@ class EmbedPages:
         return self._embedder
 
     def _embed(self, works: list[PageBytes]) -> dict[str, bytes]:
-        """Embed pages, vectors by page's name; what fails of a page is in its reason."""
+        """Embed pages → vectors float32[what of it is embedded, dimension] by page's name.
+
+        What fails of a page is in its reason.
+        """
         embedder = self._loaded()
         started, began = time.perf_counter(), time.time()
         self._cut_chunks([page for page, _ in works])
         pages = [(page, pixels) for page, pixels in works if not page.reason]
-        encoded = [embedder.encode(item) for page in pages for item in self._inputs(*page)]
-        vectors = embedder.embed_encoded(encoded)
+        inputs = [[embedder.encode(item) for item in self._inputs(*page)] for page in pages]
+        vectors = embedder.embed_encoded([item for of_page in inputs for item in of_page])
         ended = time.perf_counter()
         # Of two batches at once, the time of both counts once.
         seconds = (ended - max(started, self._ended)) / max(1, len(works))
@@ -92,7 +95,11 @@ class EmbedPages:
             page.embed_began = began
             if budget.halved:
                 page.halved_tokens[budget.model] = budget.tokens
-        return _split([page for page, _ in pages], vectors)
+        ends = np.cumsum([len(of_page) for of_page in inputs])
+        of_pages = np.split(vectors, ends[:-1]) if pages else []
+        return {
+            page.name: of_page.tobytes() for (page, _), of_page in zip(pages, of_pages, strict=True)
+        }
 
     def _cut_chunks(self, pages: Sequence[PageWork]) -> None:
         """Cut the pages' texts; a document that is text without end is stopped here."""
@@ -112,20 +119,11 @@ class EmbedPages:
                 )
 
     def _inputs(self, page: PageWork, pixels: bytes) -> "Iterator[MultimodalInput]":
-        """Yield the page's image with its text, where it is to be embedded, then its chunks."""
+        """Yield what is to be embedded: the page's image with its text, then its chunks."""
         from models.inputs import MultimodalInput
 
         if page.task == "page":
             image = np.frombuffer(pixels, np.uint8).reshape(page.shape)
             yield MultimodalInput(text=page.text[: self.context.page_chars], images=(image,))
-        yield from (MultimodalInput(text=chunk) for chunk in page.chunks or ())
-
-
-def _split(pages: Sequence[PageWork], vectors: np.ndarray) -> dict[str, bytes]:
-    """Return the vectors of each page by its name: float32[rows that it gets, dimension]."""
-    parts, taken = {}, 0
-    for page in pages:
-        count = len(page.chunks or ()) + (page.task == "page")
-        parts[page.name] = vectors[taken : taken + count].tobytes()
-        taken += count
-    return parts
+        if self.context.chunk_vectors:
+            yield from (MultimodalInput(text=chunk) for chunk in page.chunks or ())

@@ -31,6 +31,7 @@ from jobs.ingest.embed import EmbedPages
 from jobs.ingest.ledger import Ledger
 from jobs.ingest.read import ReadPages
 from jobs.ingest.render import RenderPages
+from jobs.ingest.report import Stage
 from jobs.ingest.rows import from_texts
 from jobs.ingest.watch_actor import start_watch
 from jobs.ingest.write import WritePages
@@ -128,6 +129,35 @@ def _write_workers(settings: Settings, embedders: int) -> int:
 
 
 @dataclass(frozen=True)
+class _Workers:
+    """How many workers each stage has."""
+
+    checkers: int
+    renderers: int
+    readers: int
+    embedders: int
+    writers: int
+
+    @classmethod
+    def of(cls, context: IngestContext, embed_cpus: float) -> "_Workers":
+        """Choose them for this Ray. Raises InvalidInput where it has too few CPUs."""
+        settings = context.settings
+        embedders = _embed_workers(settings)
+        checkers = max(1, min(MAX_CHECKERS, cluster_cpus() // 8))
+        readers = embedders if context.gpu.reading else 0
+        writers = _write_workers(settings, embedders)
+        waiting = checkers + readers + writers
+        renderers = _render_workers(settings, waiting, embedders * embed_cpus)
+        return cls(checkers, renderers, readers, embedders, writers)
+
+    def by_stage(self) -> dict[Stage, int]:
+        """Return them by the stages of a report; without readers, those that render read."""
+        stages: dict[Stage, int] = {"render": self.renderers, "embed": self.embedders}
+        stages |= {"read": self.readers} if self.readers else {}
+        return stages | {"write": self.writers}
+
+
+@dataclass(frozen=True)
 class PipelineRun:
     """The pipeline, run again for what is left where workers or machines were lost."""
 
@@ -155,7 +185,10 @@ class PipelineRun:
                 time.sleep(SETTLE_S)  # what dead workers held is not free at once
 
     def _run_pipeline(self, sources: list[str]) -> None:
-        for batch in batches(lambda: _pipeline(sources, self.context), self._look):
+        on_gpu = cluster_gpus() > 0
+        workers = _Workers.of(self.context, WAITING_CPUS if on_gpu else 1)
+        self.ledger.report.workers = workers.by_stage()
+        for batch in batches(lambda: _pipeline(sources, self.context, workers), self._look):
             for row in from_texts(batch["row"]):
                 self.ledger.record(row)
             self.ledger.settle()
@@ -178,19 +211,13 @@ class PipelineRun:
             log.warning("%s", message)
 
 
-def _pipeline(sources: list[str], context: IngestContext) -> Any:
+def _pipeline(sources: list[str], context: IngestContext, workers: _Workers) -> Any:
     settings = context.settings
-    embedders = _embed_workers(settings)
     on_gpu = cluster_gpus() > 0
-    embed_cpus = WAITING_CPUS if on_gpu else 1
-    checkers = max(1, min(MAX_CHECKERS, cluster_cpus() // 8))
-    readers = embedders if context.gpu.reading else 0
-    writers = _write_workers(settings, embedders)
-    renderers = _render_workers(settings, checkers + readers + writers, embedders * embed_cpus)
     units = [{"sources": json.dumps(unit)} for unit in units_of(sources)]
     dataset = ray.data.from_items(units, override_num_blocks=len(units))
     dataset = stage(
-        dataset, CheckDocuments, context, workers=checkers, batch_size=1, restarts=FOR_EVER
+        dataset, CheckDocuments, context, workers=workers.checkers, batch_size=1, restarts=FOR_EVER
     )
     # A block is one unit of work: a long document must not stay in the block of its check.
     dataset = dataset.repartition(target_num_rows_per_block=1)
@@ -198,18 +225,18 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
         dataset,
         RenderPages,
         context,
-        workers=renderers,
+        workers=workers.renderers,
         batch_size=1,
         num_cpus=1,
         restarts=FOR_EVER,
     )
     batch_size = EMBED_PAGES if on_gpu else EMBED_PAGES_CPU
-    if readers:
+    if workers.readers:
         dataset = stage(
             dataset,
             ReadPages,
             context,
-            workers=readers,
+            workers=workers.readers,
             batch_size=batch_size,
             calls=READ_CALLS,
             num_gpus=context.gpu.reading if on_gpu else None,
@@ -220,10 +247,10 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
         dataset,
         EmbedPages,
         context,
-        workers=embedders,
+        workers=workers.embedders,
         batch_size=batch_size,
         calls=EMBED_CALLS,
-        num_cpus=embed_cpus,
+        num_cpus=WAITING_CPUS if on_gpu else 1,
         num_gpus=context.gpu.embedding if on_gpu else None,
         restarts=FOR_EVER,
         **on_kind(settings.gpu_kind),
@@ -232,7 +259,7 @@ def _pipeline(sources: list[str], context: IngestContext) -> Any:
         dataset,
         WritePages,
         context,
-        workers=writers,
+        workers=workers.writers,
         batch_size=WRITE_PAGES,
         restarts=FOR_EVER,
     )

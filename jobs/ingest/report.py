@@ -46,8 +46,9 @@ class IngestReport:
     """Everything an ingest did. Seconds of the stages are summed over all workers.
 
     The documents are in its file, a line each, written as they end: an ingest may have millions.
-    `halved_batch_tokens`: models that ran out of memory, and the smaller budget of tokens that each
-    went on with. `stuck`: workers that were replaced.
+    `workers`: how many each stage had; one each unless it is told. `halved_batch_tokens`: models
+    that ran out of memory, and the smaller budget of tokens that each went on with. `stuck`:
+    workers that were replaced.
     """
 
     collection: str
@@ -59,6 +60,7 @@ class IngestReport:
     seconds: float = 0.0
     working_seconds: float = 0.0
     render_workers: int = 0
+    workers: dict[Stage, int] = field(default_factory=dict)
     halved_batch_tokens: dict[str, int] = field(default_factory=dict)
     stuck: list[str] = field(default_factory=list)
     stage_seconds: dict[Stage, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -83,10 +85,28 @@ class IngestReport:
         """Indexed pages a second, from the first page embedded to the last one written."""
         return self.new_pages / self.working_seconds if self.working_seconds else 0.0
 
+    def busy_shares(self) -> dict[Stage, float]:
+        """Return which share of the time each stage's workers were busy, the busiest first."""
+        seconds: dict[Stage, float] = {}
+        for stage, spent in self.stage_seconds.items():
+            # OCR is done by those who render, as is reading where it has no workers of its own.
+            own = stage in ("embed", "write") or stage in self.workers
+            done_by: Stage = stage if own else "render"
+            seconds[done_by] = seconds.get(done_by, 0.0) + spent
+        had = self.working_seconds or 1.0
+        # More than all: what was drawn before the first page was embedded counts, too.
+        shares = {
+            stage: min(1.0, spent / had / self.workers.get(stage, 1))
+            for stage, spent in seconds.items()
+        }
+        return dict(sorted(shares.items(), key=lambda entry: -entry[1]))
+
     def summary(self) -> dict[str, object]:
         """Return the counts and times as JSON has them."""
+        busy = {stage: round(share, 3) for stage, share in self.busy_shares().items()}
         counts = {"states": dict(self.states), "pages_per_s": round(self.pages_per_s, 2)}
-        return asdict(replace(self, states=Counter())) | counts
+        bottleneck = {"busy_shares": busy, "bottleneck": next(iter(busy))}
+        return asdict(replace(self, states=Counter())) | counts | bottleneck
 
     def write_json(self, stream: IO[str]) -> None:
         """Write the whole report as one JSON object, a document at a time."""

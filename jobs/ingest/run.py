@@ -118,7 +118,7 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
     """Gather what every stage has to know; open the collection, so that a mismatch shows here."""
     options = EmbedderOptions.from_settings(settings, has_gpu=_has_gpu())
     fingerprint = options.fingerprint(options.resolved_precision)
-    store.open_collection(fingerprint)
+    store.open_collection(fingerprint, chunk_vectors=settings.chunk_vectors == "on")
     spec = registry.find_spec(settings.model)
     readings = wanted_readings(settings)
     store.check_columns(columns_of(readings))
@@ -139,6 +139,7 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
         options=options,
         target=target,
         page_chars=spec.page_chars,
+        chunk_vectors=store.required().chunk_vectors,
         tenant=request.tenant,
         tags=request.tags,
         metadata=request.metadata,

@@ -83,6 +83,9 @@ def _counts(report: IngestReport) -> Table:
     table.add_row("time", f"{report.seconds:.1f} s, of which {waiting:.1f} s before the first page")
     spent = "  ".join(f"{stage} {s:.1f} s" for stage, s in report.stage_seconds.items())
     table.add_row("time of all workers", spent)
+    if report.working_seconds:
+        shares = [f"{stage} {share:.0%}" for stage, share in report.busy_shares().items()]
+        table.add_row("busiest stage", f"{shares[0]} of its workers' time; {', '.join(shares[1:])}")
     for model, tokens in report.halved_batch_tokens.items():
         table.add_row("out of memory", f"{model} went on with batches of {tokens:,} tokens")
     for message in report.stuck:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class WritePages:
         self.store.write_rows(
             row
             for page, vector in ours
-            if vector
+            if page.chunks is not None
             for row in self._rows(page, np.frombuffer(vector, np.float32))
         )
         self._drop_lost([page for page, _ in ours])
@@ -91,12 +92,12 @@ class WritePages:
             self.store.trim_pages(document, rows_by_page[doc_id])
 
     def _rows(self, page: PageWork, vectors: np.ndarray) -> Iterator[Row]:
-        """The rows of a page; its own comes last: where that is present, so are its chunks."""
+        """Yield the rows of a page and of its chunks, which may have no vectors."""
         texts = list(enumerate([page.text, *(page.chunks or ())]))
         if page.task == "chunks":
             texts = texts[1:]
-        by_row = vectors.reshape(len(texts), -1)
-        for (chunk, text), vector in reversed(list(zip(texts, by_row, strict=True))):
+        by_row = vectors.reshape(-1, self.fingerprint.dimension)
+        for (chunk, text), vector in zip_longest(texts, by_row):
             yield Row(
                 page.document,
                 page.page,

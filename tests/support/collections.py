@@ -65,7 +65,8 @@ def rows_in(store: MilvusStore) -> tuple[list[Entity], list[Entity]]:
         rows = [row | {"labels": sorted(row["labels"])} for batch in batches for row in batch]
         return sorted(rows, key=lambda row: str(row[key]))
 
-    return all_of(stored.documents, "doc_key"), all_of(stored.pages, "row_id")
+    rows = [row for name in stored.tables for row in all_of(name, "row_id")]
+    return all_of(stored.documents, "doc_key"), rows
 
 
 def hits_in(store: MilvusStore) -> list[Hit]:

@@ -228,13 +228,21 @@ def test_a_queue_that_is_overfull_waits_for_ever() -> None:
 
 
 def test_storage_grows_with_rows_and_dimensions() -> None:
-    memory, disk = milvus_bytes(1000, 2048, "fp32")
+    memory, disk = milvus_bytes(1000, 1000, 2048, "fp32")
     assert memory > 1000 * 2048 * 4 and disk > 1000 * 2048 * 4
-    assert milvus_bytes(2000, 2048, "fp32")[0] == pytest.approx(2 * memory, abs=2)
-    assert milvus_bytes(1000, 1024, "fp32")[0] < memory
+    assert milvus_bytes(2000, 2000, 2048, "fp32")[0] == pytest.approx(2 * memory, abs=2)
+    assert milvus_bytes(1000, 1000, 1024, "fp32")[0] < memory
     # Of half the bytes of a component, as of half the components.
-    assert milvus_bytes(1000, 2048, "fp16") == milvus_bytes(1000, 1024, "fp32")
-    assert milvus_bytes(1000, 2048, "int8") == milvus_bytes(1000, 512, "fp32")
+    assert milvus_bytes(1000, 1000, 2048, "fp16") == milvus_bytes(1000, 1000, 1024, "fp32")
+    assert milvus_bytes(1000, 1000, 2048, "int8") == milvus_bytes(1000, 1000, 512, "fp32")
+
+
+def test_rows_without_vectors_and_rows_on_disk_spare_memory() -> None:
+    memory, disk = milvus_bytes(3500, 3500, 2048, "fp32")
+    fewer, _ = milvus_bytes(3500, 1000, 2048, "fp32")
+    assert 0.3 < fewer / memory < 0.5  # texts and terms stay
+    mapped, on_disk = milvus_bytes(3500, 3500, 2048, "fp32", mmap=True)
+    assert mapped < memory / 2 and on_disk == disk
 
 
 def test_models_of_one_size_are_one_architecture() -> None:

@@ -137,7 +137,7 @@ def test_a_newer_format_is_a_clear_error(store: MilvusStore) -> None:
     newer = store.collection("newer")
     client = Client(store.address)
     description = describe_format(FINGERPRINT)
-    client.create(pages_name("newer", FORMAT + 1), *schema.pages_schema(4, description, Layout()))
+    client.create(pages_name("newer", FORMAT + 1), *schema.rows_schema(4, description, Layout()))
     for call in (newer.fingerprint, lambda: newer.open_collection(FINGERPRINT), newer.documents):
         with pytest.raises(FormatMismatch, match=f"format {FORMAT + 1}"):
             call()
@@ -149,9 +149,7 @@ def test_a_newer_format_is_a_clear_error(store: MilvusStore) -> None:
 def test_what_is_not_there_or_not_ours_is_said(store: MilvusStore) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         upgrade_collection(store.collection("nowhere").address)
-    Client(store.address).create(
-        "foreign_pages", *schema.pages_schema(4, json.dumps([1]), Layout())
-    )
+    Client(store.address).create("foreign_pages", *schema.rows_schema(4, json.dumps([1]), Layout()))
     with pytest.raises(InvalidInput, match="not Quire's"):
         store.collection("foreign").fingerprint()
 
@@ -160,7 +158,7 @@ def test_a_collection_that_lacks_fields_can_be_upgraded(
     older: Settings, store: MilvusStore
 ) -> None:
     early = store.collection("early")
-    fields, index = schema.pages_schema(4, FINGERPRINT.to_json(), Layout())
+    fields, index = schema.rows_schema(4, FINGERPRINT.to_json(), Layout())
     fields._fields = [field for field in fields.fields if field.name != "expected_cer"]
     fields._enable_dynamic_field = False
     client = Client(store.address)

@@ -26,7 +26,7 @@ def test_a_server_has_what_the_settings_say() -> None:
         store="http://milvus:19530", milvus_index="hnsw", milvus_vectors="fp16", milvus_mmap=True
     )
     layout = Layout.from_settings(settings)
-    pages = schema.pages_schema(64, "", layout)
+    pages = schema.rows_schema(64, "", layout)
     fields, indexes = fields_of(pages), indexes_of(pages)
     assert fields["vector"].dtype == DataType.FLOAT16_VECTOR
     assert fields["tenant_key"].is_partition_key
@@ -44,7 +44,7 @@ def test_a_server_has_what_the_settings_say() -> None:
 def test_milvus_lite_has_one_layout() -> None:
     settings = load_settings(store="./here", milvus_vectors="int8", milvus_partitions=64)
     assert Layout.from_settings(settings) == LITE and LITE.options == {}
-    pages = schema.pages_schema(64, "", LITE)
+    pages = schema.rows_schema(64, "", LITE)
     assert set(indexes_of(pages)) == {"vector", "sparse"}
     assert not fields_of(pages)["tenant_key"].is_partition_key
 
@@ -52,7 +52,7 @@ def test_milvus_lite_has_one_layout() -> None:
 def test_without_partitions_no_tenant_is_apart() -> None:
     settings = load_settings(store="http://milvus:19530", milvus_partitions=0)
     layout = Layout.from_settings(settings)
-    assert not fields_of(schema.pages_schema(64, "", layout))["tenant_key"].is_partition_key
+    assert not fields_of(schema.rows_schema(64, "", layout))["tenant_key"].is_partition_key
     assert "num_partitions" not in layout.options
 
 
@@ -71,4 +71,4 @@ def test_vectors_of_every_type_keep_their_direction(kind: Any, least: float) -> 
 
 
 def test_the_description_has_the_fingerprint() -> None:
-    assert json.loads(schema.pages_schema(4, '{"format": 2}', LITE)[0].description) == {"format": 2}
+    assert json.loads(schema.rows_schema(4, '{"format": 2}', LITE)[0].description) == {"format": 2}
