@@ -124,16 +124,17 @@ class Client:
         self, name: str, schema: Any, index: Any, options: Mapping[str, Any] | None = None
     ) -> None:
         """Create a collection where there is none of that name; `options` are Milvus' own."""
+        milvus, timeout_s = self._milvus, self._timeout_s
         if name not in self.names():
             self._call(
-                lambda: self._milvus.create_collection(
-                    name,
-                    schema=schema,
-                    index_params=index,
-                    consistency_level=STRONG,
-                    **(options or {}),
+                lambda: milvus.create_collection(
+                    name, schema=schema, consistency_level=STRONG, **(options or {})
                 )
             )
+        # Also where it is there: whoever created it may have ended before this. Without `sync`,
+        # for pymilvus sleeps half a second for each index, and an empty one is made at once.
+        self._call(lambda: milvus.create_index(name, index, timeout=timeout_s, sync=False))
+        self._call(lambda: milvus.load_collection(name, timeout=timeout_s))
 
     def drop(self, name: str) -> None:
         """Remove a collection with all its rows."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from cluster.core import (
@@ -50,12 +50,13 @@ from cluster.store.format import (
     find_collection,
     read_collection,
 )
-from cluster.store.fusion import Fusion, fuse
+from cluster.store.fusion import Fusion
 from cluster.store.layout import Layout
 from cluster.store.listing import like_word, list_documents
 from cluster.store.lite import MilvusLiteServer
+from cluster.store.ranking import PageRanker
 from cluster.store.rows import delete_rows, rows_by_id, upsert_rows
-from cluster.store.search import HIT_FIELDS, search_pages
+from cluster.store.search import FUSED_DEPTH, HIT_FIELDS, Search, search_pages
 from cluster.text.terms import to_terms
 
 BATCH_ROWS = 1000  # of documents, at a time
@@ -461,11 +462,13 @@ class MilvusStore:
         top_k: int,
         fusion: Fusion = "rrf",
         dense_weight: float = 0.5,
+        chunk_vectors: bool = True,
     ) -> list[Hit]:
         """Return the best pages, best first, each with the scores that made its rank.
 
         `vector` float[dimension] is needed unless mode is "text", `text` unless it is "dense";
-        in mode "hybrid" either side may be missing. Raises InvalidInput.
+        in mode "hybrid" either side may be missing. Without `chunk_vectors` vectors of pages alone
+        are searched. Raises InvalidInput.
         """
         use_dense = mode != "text" and vector is not None
         use_text = mode != "dense" and bool(to_terms(text))
@@ -474,15 +477,17 @@ class MilvusStore:
         stored = self.known()
         if stored is None:
             return []
-        return search_pages(
-            self.client,
-            stored,
+        expression = to_expression(wanted, by_tenant_key=stored.has_keys)
+        ranker = PageRanker(self.client, stored, expression, max(top_k, FUSED_DEPTH))
+        search = Search(
             vector=vector if use_dense else None,
             terms=to_terms(text) if use_text else "",
-            expression=to_expression(wanted, by_tenant_key=stored.has_keys),
+            chunk_vectors=chunk_vectors,
+            fusion=fusion,
+            dense_weight=dense_weight,
             top_k=top_k,
-            fuse_scores=partial(fuse, method=fusion, dense_weight=dense_weight),
         )
+        return search_pages(ranker, search)
 
     def required(self) -> StoredCollection:
         """Return the collection, which must be there. Raises StoreUnavailable."""

@@ -1,6 +1,5 @@
 """Rankings of pages: by their own rows, or by the best of their chunks."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -69,17 +68,7 @@ class PageRanker:
             limit = min(QUERY_ROWS, limit * 4)
 
 
-def fold_best(*rankings: Ranking) -> Ranking:
-    """Return one ranking, where each page has the best of its rows in these."""
-    best: Ranking = {}
-    for ranking in rankings:
-        for page, row in ranking.items():
-            if page not in best or row.score > best[page].score:
-                best[page] = row
-    return dict(sorted(best.items(), key=lambda item: -item[1].score))
-
-
-def scores_of(ranking: Mapping[str, RankedRow]) -> dict[str, float]:
+def scores_of(ranking: Ranking) -> dict[str, float]:
     """Return the scores of a ranking, best first."""
     return {page: row.score for page, row in ranking.items()}
 

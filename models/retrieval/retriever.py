@@ -149,6 +149,8 @@ class Retriever:
             top_k=wanted,
             fusion=settings.fusion,
             dense_weight=self._dense_weight(query, settings),
+            # A picture is near to pictures; which text it is near to says little.
+            chunk_vectors=query.image is None,
         )
 
     def _dense_weight(self, query: Query, settings: Settings) -> float:

@@ -74,6 +74,11 @@ def hits_in(store: MilvusStore) -> list[Hit]:
     return [hit for words in WORDS for hit in search(store, words, "hybrid")]
 
 
+def without_text_scores(hits: list[Hit]) -> list[Hit]:
+    """Hits of an older collection, whose chunks counted among the pages in BM25."""
+    return [replace(hit, text_score=None, fused=None) for hit in hits]
+
+
 def without_sources(hits: list[Hit]) -> list[Hit]:
     """Hits of a collection whose uploads lie elsewhere."""
     return [replace(hit, source="") for hit in hits]

@@ -1,10 +1,10 @@
-"""The fusion of two rankings."""
+"""The fusion of rankings."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.store.fusion import RRF_K, Fusion, fuse
+from cluster.store.fusion import RRF_K, Fusion, Side, fuse
 
 
 def ranked(scores: dict[int, float]) -> dict[str, float]:
@@ -16,7 +16,8 @@ def fused_pages(
     dense: dict[int, float], text: dict[int, float], method: Fusion, dense_weight: float
 ) -> dict[int, float]:
     """Fused score by page."""
-    fused = fuse(ranked(dense), ranked(text), method, dense_weight)
+    sides = [Side((ranked(dense),), dense_weight), Side((ranked(text),), 1 - dense_weight)]
+    fused = fuse(sides, method)
     return {int(page): score for page, score in fused.items()}
 
 
@@ -34,6 +35,16 @@ def test_rrf_adds_reciprocal_ranks() -> None:
 def test_weights_add_shares_of_the_best_score() -> None:
     fused = fused_pages({1: 0.8, 2: 0.4}, {2: 6.0, 3: 3.0}, "weights", 0.25)
     assert fused == pytest.approx({1: 0.25, 2: 0.125 + 0.75, 3: 0.375})
+
+
+@pytest.mark.parametrize("method", ["rrf", "weights"])
+def test_of_the_rankings_of_a_side_the_best_counts(method: Fusion) -> None:
+    pictures, chunks = ranked({1: 0.2, 2: 0.1}), ranked({3: 0.9, 2: 0.6, 1: 0.3})
+    fused = fuse([Side((pictures, chunks), 0.5), Side((ranked({2: 7.0}),), 0.5)], method)
+    best = 1 / (RRF_K + 1) if method == "rrf" else 1.0
+    second = 1 / (RRF_K + 2) if method == "rrf" else 0.6 / 0.9
+    expected = {"1": best / 2, "2": second / 2 + best / 2, "3": best / 2}
+    assert fused == pytest.approx(expected)
 
 
 SCORES = st.dictionaries(st.integers(1, 9), st.integers(-1000, 1000).map(lambda n: n / 1000))

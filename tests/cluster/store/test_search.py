@@ -1,12 +1,14 @@
 """Searches on a real Milvus Lite, by vector, by text and by both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cluster.core import Filter, Mode
 from cluster.errors import InvalidInput
 from cluster.store.milvus import MilvusStore
-from tests.support.store import a_document, a_row, add, search
+from tests.support.store import FINGERPRINT, a_document, a_row, add, search
 
 
 def test_dense_is_best_first_and_higher_is_better(store: MilvusStore) -> None:
@@ -29,18 +31,67 @@ def test_text_is_best_first_and_higher_is_better(store: MilvusStore) -> None:
     assert all(hit.dense is None and hit.fused is None for hit in hits)
 
 
-def test_a_page_scores_as_its_best_row(store: MilvusStore) -> None:
+def test_a_page_is_found_by_its_best_chunk(store: MilvusStore) -> None:
     document = a_document()
     add(
         store,
-        a_row(document, 1, 0, "overview", degrees=70),
+        a_row(document, 1, 0, "overview", degrees=20),
         a_row(document, 1, 1, "the torque of the gearbox", degrees=10),
+        a_row(document, 1, 2, "gearbox", degrees=80),
         a_row(document, 2, 0, "torque and many other words of no interest", degrees=30),
     )
     dense, text = search(store), search(store, "torque gearbox", "text")
     assert [hit.page for hit in dense] == [hit.page for hit in text] == [1, 2]
     assert dense[0].dense == pytest.approx(np.cos(np.radians(10)), abs=1e-5)
     assert text[0].text == "the torque of the gearbox"
+
+
+def test_chunks_do_not_push_pictures_down(store: MilvusStore) -> None:
+    """A page without text ranks by its picture, though text lies nearer to every question."""
+    document = a_document()
+    add(store, a_row(document, 1, degrees=40))  # a drawing, the nearest of all pictures
+    for page in (2, 3, 4):
+        add(
+            store,
+            a_row(document, page, 0, degrees=50 + page),
+            a_row(document, page, 1, "words", degrees=10 * page),
+        )
+    hits = search(store)
+    assert [hit.page for hit in hits] == [2, 1, 3, 4]  # by chunk, by picture, by chunk …
+    assert hits[0].fused == hits[1].fused == pytest.approx(1 / 61)
+    assert (hits[0].dense or 0) > (hits[1].dense or 0)
+    by_pictures = search(store, chunk_vectors=False)
+    assert [hit.page for hit in by_pictures] == [1, 2, 3, 4]
+    assert by_pictures[0].fused is None
+
+
+def test_a_page_scores_by_all_its_text_and_its_best_chunk(store: MilvusStore) -> None:
+    document = a_document()
+    add(
+        store,
+        a_row(document, 1, 0, "torque torque gearbox"),
+        a_row(document, 2, 0, "torque torque gearbox"),
+        a_row(document, 2, 1, "torque gearbox"),
+        a_row(document, 3, 0, "nothing of the kind"),
+        a_row(document, 3, 1, "nothing"),
+    )
+    by_both, by_one = search(store, "torque gearbox", "text")
+    assert (by_both.page, by_one.page) == (2, 1)
+    assert (by_both.text_score or 0) > (by_one.text_score or 0) > 0
+    assert (by_both.text, by_one.text) == ("torque gearbox", "torque torque gearbox")
+
+
+@pytest.mark.parametrize("mode", ["dense", "text", "hybrid"])
+def test_chunks_without_vectors_are_found_by_their_words(mode: Mode, milvus: MilvusStore) -> None:
+    store = milvus.collection(f"words_only_{mode}")
+    store.open_collection(FINGERPRINT, chunk_vectors=False)
+    document = a_document()
+    add(store, a_row(document, 1, 0, "overview", degrees=20), a_row(document, 2, degrees=60))
+    add(store, replace(a_row(document, 2, 1, "the torque of the gearbox"), vector=None))
+    hits = search(store, "torque", mode)
+    assert [hit.page for hit in hits] == {"dense": [1, 2], "text": [2]}.get(mode, [2, 1])
+    assert hits[0].text == ("overview" if mode == "dense" else "the torque of the gearbox")
+    assert store.forget_pages(document) == 3 and search(store, "torque", mode) == []
 
 
 @pytest.mark.parametrize("mode", ["dense", "text", "hybrid"])
