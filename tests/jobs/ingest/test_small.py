@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.core import Filter
 from cluster.settings import load_settings
 from cluster.store.milvus import open_store
 from jobs.forget import forget_documents
@@ -17,7 +18,7 @@ from tests.support.documents import a_document, save
 
 pytestmark = pytest.mark.services
 Ingest = Callable[..., IngestReport]
-OPTIONS = ("quality", "chunk_chars")  # of these tests, that are settings
+OPTIONS = ("quality", "chunk_chars", "chunk_vectors")  # of these tests, that are settings
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def ingest(folder: Path) -> Ingest:
     def run(**changes: object) -> IngestReport:
-        options = {
-            name: changes.pop(name) for name in ("quality", "chunk_chars") if name in changes
-        }
+        options = {name: changes.pop(name) for name in OPTIONS if name in changes}
         settings = load_settings(store=str(folder / "data"), ocr="off", **options)
         paths = (str(folder / "*.pdf"),)
         return run_ingest(settings, IngestRequest(paths, **changes))  # type: ignore[arg-type]
@@ -98,6 +97,19 @@ def test_verify_looks_at_what_stamps_do_not_tell(folder: Path, ingest: Ingest) -
     assert pictures[0].exists()
     forget_documents(load_settings(store=str(folder / "data")), path=str(folder / "receipt.pdf"))
     assert states(ingest()) == {"indexed": 1, "unchanged": 1}
+
+
+def test_chunks_are_kept_without_vectors(folder: Path, ingest: Ingest) -> None:
+    words = [f"Paragraph {number} about brake pads." for number in range(30)]
+    save(a_document("\n".join([*words, "The torque wrench."])), folder / "brakes.pdf")
+    assert states(ingest(chunk_vectors="off", chunk_chars=250)) == {"indexed": 3}
+    assert states(ingest(chunk_chars=280)) == {"indexed": 3}  # the collection stays as it was made
+    with open_store(load_settings(store=str(folder / "data"))) as store:
+        (hit,) = store.search(vector=None, text="wrench", wanted=Filter(), mode="text", top_k=5)
+        vector = [1.0] * store.required().fingerprint.dimension
+        hits = store.search(vector=vector, text="", wanted=Filter(), mode="dense", top_k=5)
+    assert hit.text.endswith("torque wrench.") and "Paragraph 0" not in hit.text
+    assert len(hits) == 4 and all(each.fused is None for each in hits)
 
 
 def test_the_stages_leave_no_process_behind(ingest: Ingest) -> None:
