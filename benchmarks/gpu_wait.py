@@ -49,6 +49,7 @@ from jobs.ingest.context import IngestContext
 from jobs.ingest.embed import EmbedPages
 from jobs.ingest.gpu_shares import GpuShares
 from jobs.ingest.pipeline import EMBED_CALLS, EMBED_PAGES
+from jobs.ingest.pixels import pack_pixels
 from jobs.ingest.rows import Batch, PageWork, to_batch
 from jobs.ingest.watch_actor import start_watch
 from jobs.ray_data import batches, stage
@@ -132,7 +133,7 @@ def rendered_rows(path: str) -> list[dict[str, Any]]:
         page = drawn[number % PAGES]
         work = PageWork(document, path, number + 1, "page", PAGES, True, text=page.text)
         work.shape = page.pixels.shape
-        batch = to_batch(work, pixels=page.pixels.tobytes())
+        batch = to_batch(work, pixels=pack_pixels(page.pixels))
         rows.append({column: values[0] for column, values in batch.items()})
     return rows
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from cluster.settings import load_settings
 from jobs.ingest.context import IngestContext
 from jobs.ingest.embed import EmbedPages
+from jobs.ingest.pixels import pack_pixels
 from jobs.ingest.report import IngestReport
 from jobs.ingest.request import IngestRequest
 from jobs.ingest.rows import Batch, PageWork, Shard, from_texts, to_batch
@@ -40,7 +41,7 @@ class RenderedPages:
     """Takes the place of rendering: every page is the same picture, which is there already."""
 
     def __init__(self, context: IngestContext) -> None:
-        self._pixels = np.full(PIXELS, 255, np.uint8).tobytes()
+        self._pixels = pack_pixels(np.full(PIXELS, 255, np.uint8))
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for row in from_texts(batch["row"]):

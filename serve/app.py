@@ -72,7 +72,7 @@ def application(settings: Settings, *, is_local: bool) -> serve.Application:
         ray_actor_options={"num_cpus": INDEXER_CPUS},
         logging_config=LOGGING,
     )
-    indexer = deploy_indexer(IndexerDeployment).bind(settings)
+    indexer = deploy_indexer(IndexerDeployment).bind(settings, handles["embedder"])
     router = _scaled(serve.ingress(build_http)(Router), "router", settings, settings.router, False)
     app: serve.Application = router.bind(
         settings, models, tuple(DEPLOYMENTS), handles, indexer, is_local=is_local

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -10,14 +10,31 @@ from cluster.errors import QuireError
 from cluster.ids import key_of
 from cluster.text.chunks import chunk_text
 from jobs.ingest.context import IngestContext
+from jobs.ingest.pixels import unpack_pixels
 from jobs.ingest.rows import Batch, PageWork, from_texts, to_texts
 from jobs.ingest.watch import Watched
+from models.protocols import Budget
 
 if TYPE_CHECKING:
     from models.inputs import MultimodalInput
     from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
-PageBytes = tuple[PageWork, bytes]  # a page and its pixels
+PageBytes = tuple[PageWork, bytes]  # a page and its pixels, packed
+
+
+class PageEmbedder(Protocol):
+    """What embeds pages: a model in this process, or one that somebody else has loaded."""
+
+    @property
+    def budget(self) -> Budget: ...
+
+    def encode(self, item: "MultimodalInput") -> Any:
+        """Prepare an input; safe to call from several threads."""
+        ...
+
+    def embed_encoded(self, items: Sequence[Any]) -> np.ndarray:
+        """Return float32[len(items), dimension], unit length. Raises OutOfMemory or Overloaded."""
+        ...
 
 
 class EmbedPages:
@@ -28,14 +45,15 @@ class EmbedPages:
     next one does what is left.
     """
 
-    def __init__(self, context: IngestContext) -> None:
+    def __init__(self, context: IngestContext, embedder: PageEmbedder | None = None) -> None:
+        """Load the embedder, unless one is given."""
         self.context = context
         self.watched = Watched(context.watch, "embedding")
         self._ended = 0.0  # when the last batch came back
-        self._embedder: Qwen3VLEmbedder | QuireError
+        self._embedder: PageEmbedder | QuireError
         try:
             with self.watched.starting():
-                self._embedder = self._load()
+                self._embedder = embedder or self._load()
         except QuireError as error:
             # Ray turns what a constructor raises into "actor died": the first call raises it.
             self._embedder = error
@@ -68,7 +86,7 @@ class EmbedPages:
             ],
         }
 
-    def _loaded(self) -> "Qwen3VLEmbedder":
+    def _loaded(self) -> PageEmbedder:
         """Return the embedder. Raises what kept it from being loaded."""
         if isinstance(self._embedder, QuireError):
             raise self._embedder
@@ -123,7 +141,7 @@ class EmbedPages:
         from models.inputs import MultimodalInput
 
         if page.task == "page":
-            image = np.frombuffer(pixels, np.uint8).reshape(page.shape)
+            image = unpack_pixels(pixels, page.shape)
             yield MultimodalInput(text=page.text[: self.context.page_chars], images=(image,))
         if self.context.chunk_vectors:
             yield from (MultimodalInput(text=chunk) for chunk in page.chunks or ())

@@ -18,6 +18,7 @@ from cluster.store.milvus import MilvusStore
 from cluster.store.schema import is_cut
 from jobs.ingest.check import cause_of
 from jobs.ingest.context import IngestContext
+from jobs.ingest.pixels import pack_pixels
 from jobs.ingest.read import read_pages
 from jobs.ingest.readings import PageInput, ReadingModels
 from jobs.ingest.rows import Batch, PageWork, Shard, from_texts, to_batch
@@ -146,7 +147,7 @@ class RenderPages:
         read_pages(self._readings, [(work, given)], self._models)
         return to_batch(
             work,
-            pixels=rendered.pixels.tobytes(),
+            pixels=pack_pixels(rendered.pixels),
             picture=rendered.jpeg if self._sends_picture else b"",
             scan=rendered.scan if self._sends_scan else b"",
         )

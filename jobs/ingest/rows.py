@@ -1,7 +1,7 @@
 """What travels between the stages of an ingest, and how Ray Data carries it.
 
-A row of Ray Data holds one Shard, Outcome or PageWork as JSON in its column `row`; pixels, pictures
-and vectors travel beside it as bytes.
+A row of Ray Data holds one Shard, Outcome or PageWork as JSON in its column `row`; packed pixels
+(jobs/ingest/pixels.py), pictures and vectors travel beside it as bytes.
 """
 
 import json

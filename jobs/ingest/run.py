@@ -18,6 +18,7 @@ from cluster.store.deletion import tenant_mark
 from cluster.store.milvus import MilvusStore, open_store
 from cluster.store.schema import check_document_fields
 from jobs.ingest.context import IngestContext
+from jobs.ingest.embed import PageEmbedder
 from jobs.ingest.finish import DocumentFinisher
 from jobs.ingest.gpu_shares import split_gpu
 from jobs.ingest.leave import settled
@@ -42,10 +43,12 @@ def run_ingest(
     request: IngestRequest,
     view: ProgressView | None = None,
     ask_stop: Callable[[], Stop | None] = lambda: None,
+    embedder: PageEmbedder | None = None,
 ) -> IngestReport:
     """Ingest documents; every input ends in a named state of the report.
 
     `view` shows the progress; by default on standard error. `ask_stop` is asked twice a second.
+    `embedder`: one that is loaded already, which a few pages are embedded by.
 
     Raises NotFound, InvalidInput, FingerprintMismatch or Overloaded (no GPU is free) before any
     page is done; Stopped, ModelUnavailable, OutOfMemory, FilesUnavailable and StoreUnavailable also
@@ -67,7 +70,8 @@ def run_ingest(
         finisher = DocumentFinisher(settings, store, request.tenant, request.replaces)
         ledger = Ledger(report, writer, sources, finisher)
         try:
-            _Ingest(context, store, finisher, ledger, shown, ask_stop).run(request, sources)
+            ingest = _Ingest(context, store, finisher, ledger, shown, ask_stop, embedder)
+            ingest.run(request, sources)
         finally:
             ledger.close("interrupted", "ingest it again: pages that are done are kept")
             shown.update(ledger)
@@ -170,6 +174,7 @@ class _Ingest:
         ledger: Ledger,
         view: ProgressView,
         ask_stop: Callable[[], Stop | None],
+        embedder: PageEmbedder | None,
     ) -> None:
         self._context = context
         self._store = store
@@ -177,16 +182,26 @@ class _Ingest:
         self._ledger = ledger
         self._view = view
         self._ask_stop = ask_stop
+        self._embedder = embedder
 
     def run(self, request: IngestRequest, sources: list[str]) -> None:
         """Run until every input has ended. Raises Stopped, and what the stages raise."""
         with settled(self._context, self._store, self._finisher, self._ledger):
             if UnchangedFinder.is_wanted(request):
                 self._leave_out_unchanged(request, sources)
-            if not _is_on_ray():
-                SmallIngest(self._context, self._store, self._ledger, self._view, self._look).run()
+            if self._may_run_here():
+                shared = (self._context, self._store, self._ledger, self._view, self._look)
+                SmallIngest(*shared, self._embedder).run()
         if self._ledger.open_sources:
             self._run_on_ray()
+
+    def _may_run_here(self) -> bool:
+        """True where a few pages need no workers of their own.
+
+        On Ray that takes an embedder that is loaded, and no reading that wants a GPU of its own.
+        """
+        on_device = any(reading.runs_on == "device" for reading in self._context.readings)
+        return not _is_on_ray() or (self._embedder is not None and not on_device)
 
     def _leave_out_unchanged(self, request: IngestRequest, sources: list[str]) -> None:
         context = self._context

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cluster.store.milvus import MilvusStore
 from jobs.ingest.check import CheckDocuments
 from jobs.ingest.context import IngestContext
-from jobs.ingest.embed import EmbedPages
+from jobs.ingest.embed import EmbedPages, PageEmbedder
 from jobs.ingest.ledger import Ledger
 from jobs.ingest.read import ReadPages
 from jobs.ingest.render import RenderPages
@@ -32,6 +32,7 @@ class SmallIngest:
     ledger: Ledger
     view: ProgressView
     look: Callable[[], None]  # sees whether to stop
+    embedder: PageEmbedder | None = None  # one that is loaded already
 
     def run(self) -> None:
         """Ingest what is left, where that is at most MAX_SMALL_PAGES pages; else leave it so.
@@ -47,14 +48,15 @@ class SmallIngest:
         ):
             # What the store has never seen is likely to be embedded: the model loads meanwhile.
             known = self.store.documents_of_sources(self.context.tenant, sources)
-            loading = None if all(known.values()) else thread.submit(EmbedPages, self.context)
+            is_known = all(known.values())
+            loading = None if is_known else thread.submit(EmbedPages, self.context, self.embedder)
             rows = list(check.check(sources))
             shards = [row for row in rows if isinstance(row, Shard)]
             if sum(len(shard.pages) for shard in shards) > MAX_SMALL_PAGES:
                 return
             self._record(row for row in rows if isinstance(row, Outcome))
             if shards:
-                loading = loading or thread.submit(EmbedPages, self.context)
+                loading = loading or thread.submit(EmbedPages, self.context, self.embedder)
                 self._do_shards(shards, loading)
         self.ledger.settle(wait=True)
         self.view.update(self.ledger)

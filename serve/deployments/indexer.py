@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from jobs.ingest.run import run_ingest
 from jobs.journal import Job, JobRequest, Journal
 from jobs.progress import Counts
 from models.registry import registry
+from serve.deployments.handles import EmbedderHandle
+from serve.deployments.page_embedder import ServedPageEmbedder
 
 LOOK_S = 1.0  # between two looks for the lock, and for jobs that another replica wrote down
 RETRY_S = 5.0  # before a state that could not be written is written again
@@ -86,8 +89,10 @@ class IndexerDeployment:
     Invariant: `_jobs` mirrors the journal's files, and is empty without its lock.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, embedder: Any = None) -> None:
+        """`embedder`: the handle of the service's own, which embeds jobs of a few pages."""
         self._settings = beside_the_service(settings)
+        self._embedder = EmbedderHandle("embedder", embedder) if embedder is not None else None
         self._journal = Journal(settings.data_dir / "jobs")
         self._jobs: dict[str, Job] = {}
         self._has_jobs = False  # the lock is ours, and what was in the folder is in memory
@@ -250,7 +255,11 @@ class IndexerDeployment:
             # What is indexed again begins anew each time: it would never end.
             return "pause" if is_late and job.request.kind != "reindex" else None
 
-        running = asyncio.create_task(asyncio.to_thread(self._run, job, view, ask_stop))
+        embedder = None
+        if self._embedder is not None:
+            embedder = ServedPageEmbedder(self._embedder, asyncio.get_running_loop())
+        run = partial(self._run, job, view, ask_stop, embedder)
+        running = asyncio.create_task(asyncio.to_thread(run))
         while not (await asyncio.wait({running}, timeout=LOOK_S))[0]:
             try:
                 await self._look_at_files()
@@ -278,7 +287,13 @@ class IndexerDeployment:
         documents = await asyncio.to_thread(_documents, report)
         return {"status": "succeeded", "documents": documents, "progress": view.counts}
 
-    def _run(self, job: Job, view: "_JobView", ask_stop: Callable[[], Stop | None]) -> IngestReport:
+    def _run(
+        self,
+        job: Job,
+        view: "_JobView",
+        ask_stop: Callable[[], Stop | None],
+        embedder: ServedPageEmbedder | None,
+    ) -> IngestReport:
         asked = job.request
         request = IngestRequest(
             paths=asked.paths,
@@ -290,7 +305,7 @@ class IndexerDeployment:
             replaces=(asked.replaces,) if asked.replaces else (),
             ingest_id=job.job_id,
         )
-        report = run_ingest(self._settings_of(asked), request, view, ask_stop)
+        report = run_ingest(self._settings_of(asked), request, view, ask_stop, embedder)
         if report.new_pages:
             service_metrics().pages_indexed.inc(report.new_pages)
         for _ in report.halved_batch_tokens:

@@ -37,7 +37,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The paths of every ingest that was run; each ends well at once."""
     done: list[tuple[str, ...]] = []
 
-    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+    def run(
+        settings: Settings, request: IngestRequest, view: Any, ask_stop: Any, *_: Any
+    ) -> IngestReport:
         done.append(request.paths)
         return a_report()
 

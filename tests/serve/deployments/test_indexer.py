@@ -32,7 +32,9 @@ def test_a_job_runs_and_its_end_is_on_disk(
 ) -> None:
     asked: list[IngestRequest] = []
 
-    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+    def run(
+        settings: Settings, request: IngestRequest, view: Any, ask_stop: Any, *_: Any
+    ) -> IngestReport:
         asked.append(request)
         with view:
             for done in range(1, 4):
@@ -88,7 +90,9 @@ def test_two_replicas_run_a_job_once(settings: Settings, monkeypatch: pytest.Mon
     ran: list[str] = []
     go = threading.Event()
 
-    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+    def run(
+        settings: Settings, request: IngestRequest, view: Any, ask_stop: Any, *_: Any
+    ) -> IngestReport:
         ran.append(request.paths[0])
         view.update(SimpleNamespace(**dict.fromkeys(serve.deployments.indexer.PROGRESS, 7)))
         assert go.wait(5)
@@ -123,7 +127,7 @@ import serve.deployments.indexer
 from cluster.settings import load_settings
 from jobs.journal import JobRequest
 
-def run(settings, request, view, ask_stop):
+def run(settings, request, view, ask_stop, embedder):
     print("runs", flush=True)
     time.sleep(60)
 
@@ -171,7 +175,9 @@ def test_a_tenant_sees_names_of_files_only(
         ),
     ]
 
-    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+    def run(
+        settings: Settings, request: IngestRequest, view: Any, ask_stop: Any, *_: Any
+    ) -> IngestReport:
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -218,7 +224,9 @@ def test_a_job_is_stopped_while_it_waits_and_while_it_runs(
 ) -> None:
     asked: list[str | None] = []
 
-    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+    def run(
+        settings: Settings, request: IngestRequest, view: Any, ask_stop: Any, *_: Any
+    ) -> IngestReport:
         while not (stop := ask_stop()):
             time.sleep(0.01)
         asked.append(stop)
@@ -285,7 +293,9 @@ def test_a_job_makes_room_for_others_and_waits_for_a_gpu(
     monkeypatch.setattr(serve.deployments.indexer, "SLICE_S", 0.0)
     ran: list[str] = []
 
-    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+    def run(
+        settings: Settings, request: IngestRequest, view: Any, ask_stop: Any, *_: Any
+    ) -> IngestReport:
         ran.append(request.tenant)
         if request.tenant == "busy" and ran.count("busy") == 1:
             while not (stop := ask_stop()):

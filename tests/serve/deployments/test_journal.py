@@ -99,7 +99,9 @@ def test_a_full_disk_loses_no_job(
     ran: list[str] = []
     real_save, refused = Journal.save, threading.Event()
 
-    def run(settings: Settings, request: IngestRequest, view: Any, ask_stop: Any) -> IngestReport:
+    def run(
+        settings: Settings, request: IngestRequest, view: Any, ask_stop: Any, *_: Any
+    ) -> IngestReport:
         ran.append(request.paths[0])
         view.update(SimpleNamespace(**dict.fromkeys(serve.deployments.indexer.PROGRESS, 1)))
         return a_report()
