@@ -106,7 +106,7 @@ export default {
   rerankName: "rerank",
   rerankScore: "The reranker's judgement of page and query together, 0 to 1",
   fusedName: "fused",
-  fusedScore: "Both rankings put together; only its order means something",
+  fusedScore: "The rankings put together; only its order means something",
   denseName: "dense",
   denseScore: "How near page and query are in meaning: cosine of their vectors",
   textName: "text",

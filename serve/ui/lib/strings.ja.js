@@ -102,7 +102,7 @@ export default {
   rerankName: "リランク",
   rerankScore: "リランカーがページと検索内容を合わせて判断した値（0〜1）",
   fusedName: "統合",
-  fusedScore: "二つの順位を統合した値。大小の順だけに意味があります",
+  fusedScore: "複数の順位を統合した値。大小の順だけに意味があります",
   denseName: "ベクトル",
   denseScore: "ページと検索内容の意味の近さ（ベクトルのコサイン）",
   textName: "全文",

@@ -27,7 +27,7 @@ def test_search_by_text(
     first = search(Query(text=query), mode=mode)[0]
     assert Path(first.source).name in names
     assert first.page == page
-    assert (first.fused is not None) == (mode == "hybrid")
+    assert (first.fused is not None) == (mode != "text")
 
 
 def test_a_number_finds_its_page(search: Search) -> None:
