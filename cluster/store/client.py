@@ -33,7 +33,7 @@ QUERY_ROWS = 16_384  # the most rows that Milvus returns at once
 STRONG = "Strong"  # a read sees every write that returned before it: a server waits for a tick
 SESSION = "Session"  # it sees what this process wrote, and others' writes a moment later
 COLLECTION_NOT_FOUND = 100  # Milvus' code
-THREADS = 32  # of calls that run beside another one
+THREADS = 128  # of calls that run beside another one: a search makes four at once
 
 T = TypeVar("T")
 U = TypeVar("U")
