@@ -48,7 +48,9 @@ def write_documents(folder: Path, count: int) -> str:
 def run(*command: str) -> tuple[float, str]:
     """Run a command → seconds, and what it printed."""
     started = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
     return time.perf_counter() - started, done.stdout
 
 

@@ -187,6 +187,7 @@ def _context(settings: Settings) -> IngestContext:
         reindex=False,
         is_job=False,
         threads=1,
+        embed_calls=1,
         gpu=GpuShares(1),
         readings=(),
         tenant_mark="",

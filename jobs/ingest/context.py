@@ -18,7 +18,8 @@ class IngestContext:
 
     `chunk_vectors`: whether the collection keeps vectors of chunks.
     `reindex`: do again what is done. `is_job`: of the service, whose files only a deletion removes.
-    `threads`: of torch in one worker. `gpu`: what embedding and reading workers take of one.
+    `threads`: of torch in one worker; `embed_calls`: of an embedder at once, which share them.
+    `gpu`: what embedding and reading workers take of one.
     `readings`: what is read of pages beside vectors.
     `tenant_mark`: as it was when the ingest began (cluster.store.deletion). `watch`: knows of
     all workers (jobs.ingest.watch).
@@ -38,6 +39,7 @@ class IngestContext:
     reindex: bool
     is_job: bool
     threads: int
+    embed_calls: int
     gpu: GpuShares
     readings: tuple[Reading, ...]
     tenant_mark: str

@@ -62,7 +62,8 @@ class EmbedPages:
         from models.engine.device import limit_gpu_memory, use_threads
         from models.qwen3_vl.embedder import Qwen3VLEmbedder
 
-        use_threads(self.context.threads)
+        # On a CPU calls are computed side by side: two of one thread do more than one of two.
+        use_threads(max(1, self.context.threads // self.context.embed_calls))
         limit_gpu_memory(self.context.gpu.embedding_memory)
         return Qwen3VLEmbedder(self.context.options)
 

@@ -41,6 +41,7 @@ from jobs.ray_data import WAITING_CPUS, WorkersLost, batches, stage
 EMBED_PAGES = 16  # pages in one call of an embedding worker on a GPU
 EMBED_PAGES_CPU = 4  # where larger batches gain nothing, and may take minutes
 EMBED_CALLS = 2  # at once in one worker: one is encoded, or on its way, while one is computed
+MAX_EMBED_CALLS_CPU = 4  # where each is computed by threads of its own
 READ_CALLS = 4  # a page costs the host more than the device: pictures, compression, files
 WRITE_PAGES = 16  # what an end of the driver may find embedded and not written
 WRITERS_PER_EMBEDDER = 4  # on a server, which may take a second for what a writer asks of it
@@ -58,7 +59,11 @@ def on_ray(context: IngestContext) -> IngestContext:
     settings = context.settings
     # A reading worker beside an embedder gets as many: one of the two mostly waits for the other.
     threads = max(1, cpu_cores() // _embed_workers(settings))
-    return replace(context, threads=threads, watch=start_watch(settings.worker_timeout_s))
+    calls = EMBED_CALLS
+    if not cluster_gpus():
+        calls = min(MAX_EMBED_CALLS_CPU, max(EMBED_CALLS, threads))
+    watch = start_watch(settings.worker_timeout_s)
+    return replace(context, threads=threads, embed_calls=calls, watch=watch)
 
 
 def check_cluster(settings: Settings) -> None:
@@ -249,7 +254,7 @@ def _pipeline(sources: list[str], context: IngestContext, workers: _Workers) -> 
         context,
         workers=workers.embedders,
         batch_size=batch_size,
-        calls=EMBED_CALLS,
+        calls=context.embed_calls,
         num_cpus=WAITING_CPUS if on_gpu else 1,
         num_gpus=context.gpu.embedding if on_gpu else None,
         restarts=FOR_EVER,

@@ -150,6 +150,7 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
         reindex=request.reindex,
         is_job=request.is_job,
         threads=cpu_cores(),
+        embed_calls=1,
         gpu=split_gpu(settings, options.resolved_precision, reads=reads),
         readings=readings,
         tenant_mark=tenant_mark(store, request.tenant),

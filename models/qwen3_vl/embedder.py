@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from threading import Lock
 
@@ -25,8 +26,8 @@ WINDOW = 64  # inputs that are encoded while the device works on those before
 class Qwen3VLEmbedder:
     """Embeds text, images, video frames or any mix with one checkpoint.
 
-    Safe to call from several threads: the device's shares are started one after the other, so that
-    one thread encodes while another's inputs are computed.
+    Safe to call from several threads: a GPU's shares are started one after the other, so that one
+    thread encodes while another's inputs are computed; a CPU computes them side by side.
     """
 
     def __init__(self, options: EmbedderOptions) -> None:
@@ -41,11 +42,12 @@ class Qwen3VLEmbedder:
         self.spec = spec
         self.pooling = options.pooling
         self.budget = TokenBudget(spec.name, options.batch_tokens)
-        self._turn = Lock()
         self.fingerprint = options.fingerprint(checkpoint.precision)
         images = checkpoint.processor.image_processor
         packed = PackedQwen3VL(checkpoint.model, images.image_mean, images.image_std)
         self.forward, self.device = packed.forward, packed.device
+        # Two batches at once would need twice the memory of a GPU; a CPU has cores for both.
+        self._turn = Lock() if self.device.type == "cuda" else nullcontext()
         self.encoder = InputEncoder(
             checkpoint.processor,
             min_pixels=spec.min_pixels,
