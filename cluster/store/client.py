@@ -161,10 +161,16 @@ class Client:
         return int(entities[0]["count(*)"])
 
     def query(
-        self, name: str, expression: str, fields: Sequence[str], consistency: str = STRONG
+        self,
+        name: str,
+        expression: str,
+        fields: Sequence[str],
+        consistency: str = STRONG,
+        *,
+        rows: int = QUERY_ROWS,
     ) -> list[Entity]:
-        """Return the rows that pass, at most QUERY_ROWS."""
-        return self._query(name, expression, fields, consistency, limit=QUERY_ROWS)
+        """Return the rows that pass, at most so many; Milvus returns no more than QUERY_ROWS."""
+        return self._query(name, expression, fields, consistency, limit=rows)
 
     def query_all(
         self, name: str, expression: str, fields: Sequence[str], consistency: str = STRONG
@@ -189,7 +195,9 @@ class Client:
             yield list(batch)
         iterator.close()
 
-    def whole_rows(self, name: str, expression: str) -> Iterator[list[Entity]]:
+    def whole_rows(
+        self, name: str, expression: str, batch_rows: int = COPY_ROWS
+    ) -> Iterator[list[Entity]]:
         """Yield every row that passes with its vectors and all other fields, in batches."""
         if not self.count(name, expression):  # Milvus Lite cannot read the vectors of no row
             return
@@ -198,7 +206,7 @@ class Client:
         if described.get("enable_dynamic_field"):
             fields.append("$meta")
         kind = self._vector_type(name)
-        for entities in self.iterate(name, expression, fields, COPY_ROWS):
+        for entities in self.iterate(name, expression, fields, batch_rows):
             for entity in entities:
                 entity |= entity.pop("$meta", {})
             yield [_with_vector(entity, from_stored, kind) for entity in entities]

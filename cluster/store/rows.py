@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from cluster.store.client import STRONG, Client, Entity
+from cluster.store.client import COPY_ROWS, STRONG, Client, Entity
 from cluster.store.conditions import is_one_of
 from cluster.store.format import StoredCollection
 
@@ -43,10 +43,12 @@ def _counts(client: Client, stored: StoredCollection, expression: str) -> dict[s
     return dict(zip(stored.tables, client.all_at_once(calls), strict=True))
 
 
-def whole_rows(client: Client, stored: StoredCollection, expression: str) -> Iterator[list[Entity]]:
+def whole_rows(
+    client: Client, stored: StoredCollection, expression: str, batch_rows: int = COPY_ROWS
+) -> Iterator[list[Entity]]:
     """Yield every row that passes with all its fields, in batches; chunks before pages."""
     for name in stored.tables:
-        yield from client.whole_rows(name, expression)
+        yield from client.whole_rows(name, expression, batch_rows)
 
 
 def rows_by_id(

@@ -30,8 +30,7 @@ from jobs.ingest.small import SmallIngest
 from jobs.ingest.unchanged import UnchangedFinder
 from jobs.ingest.watch import Watch
 from jobs.progress import ProgressView, progress_view
-from jobs.rendering.client import RenderTarget
-from jobs.rendering.ocr import tesseract_available
+from jobs.rendering.target import page_target
 from models.options import EmbedderOptions
 from models.registry import registry
 
@@ -126,14 +125,8 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
     spec = registry.find_spec(settings.model)
     readings = wanted_readings(settings)
     store.check_columns(columns_of(readings))
-    target = RenderTarget(
-        min_pixels=spec.min_pixels,
-        max_pixels=fingerprint.max_pixels,
-        keep_pixels=settings.keep_pixels,
-        ocr=_wants_ocr(settings),
-        ocr_languages=settings.ocr_languages,
-        scan=any(reading.needs_scan for reading in readings),
-    )
+    scan = any(reading.needs_scan for reading in readings)
+    target = page_target(settings, spec, fingerprint, scan=scan)
     reads = any(reading.runs_on == "device" for reading in readings)
     return IngestContext(
         settings=settings,
@@ -156,12 +149,6 @@ def _prepare(settings: Settings, request: IngestRequest, store: MilvusStore) -> 
         tenant_mark=tenant_mark(store, request.tenant),
         watch=Watch(settings.worker_timeout_s, kill=lambda handle: None),
     )
-
-
-def _wants_ocr(settings: Settings) -> bool:
-    if settings.ocr == "on" and not tesseract_available():
-        raise InvalidInput("ocr is on but Tesseract is not installed: install it, or set ocr off")
-    return settings.ocr != "off" and tesseract_available()
 
 
 class _Ingest:

@@ -1,0 +1,1 @@
+"""Vectors as files: a collection out and in, foreign vectors in, and embedding without a store."""

@@ -1,0 +1,59 @@
+"""What a file of vectors says of all its rows, and what writes and reads them in either format."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.core import Fingerprint
+from cluster.errors import InvalidInput
+from jobs.vector_files.row import VectorRow
+
+BATCH_ROWS = 1024  # at a time: a row of the 8B has 20 KB
+MAX_FINGERPRINT_CHARS = 65_536
+
+
+@dataclass(frozen=True)
+class FileHead:
+    """What all rows share. Without `chunk_vectors`, rows of chunks have none."""
+
+    fingerprint: Fingerprint
+    chunk_vectors: bool = True
+
+
+class VectorWriter(Protocol):
+    """Takes rows in batches; what it writes is whole once it is closed."""
+
+    def write(self, rows: Sequence[VectorRow]) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None:
+        """Let go of what is open after an error, of a file that nobody wants."""
+        ...
+
+
+class VectorReader(Protocol):
+    """A file of vectors of Quire's own."""
+
+    @property
+    def head(self) -> FileHead: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[list[VectorRow]]:
+        """Yield the rows in order, checked. Raises InvalidInput that names the row."""
+        ...
+
+
+def parse_fingerprint(text: str | bytes, where: str) -> Fingerprint:
+    """Read the fingerprint that a file carries. Raises InvalidInput."""
+    try:
+        if len(text) > MAX_FINGERPRINT_CHARS:
+            raise ValueError(f"it has {len(text)} characters")
+        fingerprint = Fingerprint.from_json(text if isinstance(text, str) else text.decode())
+        if not isinstance(fingerprint.dimension, int) or fingerprint.dimension < 1:
+            raise ValueError(f"{fingerprint.dimension!r} dimensions")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"the fingerprint in {where} cannot be used: {error}") from error
+    return fingerprint
