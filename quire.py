@@ -63,6 +63,10 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
     },
     "Search": {
         "search": CommandEntry("jobs.command", "Find pages by text, by screenshot, or by both."),
+        "embed": CommandEntry(
+            "jobs.vector_files.command",
+            "Embed lines of text or documents into a file, without any store.",
+        ),
         "vectors": CommandEntry(
             "jobs.command",
             "Write the multi-vectors of a document's pages, with the grid that they lie on.",
@@ -89,6 +93,16 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
         ),
         "collections": CommandEntry(
             "jobs.collections.command", "List, copy, rename and drop collections.", is_group=True
+        ),
+        "export": CommandEntry(
+            "jobs.vector_files.command",
+            "Write a collection's vectors and rows to NPZ or Parquet, for `quire import` and "
+            "others.",
+        ),
+        "import": CommandEntry(
+            "jobs.vector_files.command",
+            "Bring vectors from NPZ or Parquet into a collection of the same model; embeds "
+            "nothing.",
         ),
         "backup": CommandEntry(
             "jobs.backup.command",

@@ -82,6 +82,11 @@ def doc_id_of(sha256: str) -> str:
     return sha256[:DOC_ID_CHARS]
 
 
+def item_digest(record_set: str, item: str) -> str:
+    """Return what stands for the sha256 of an item: of its record set's name and its own id."""
+    return hashlib.sha256(json.dumps(["item", record_set, item]).encode()).hexdigest()
+
+
 def sha256_of(path: str) -> str:
     """Return the sha256 of a regular file's bytes, hex."""
     with open(path, "rb") as file:

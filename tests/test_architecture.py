@@ -62,6 +62,7 @@ ARROWS = {
         "capacity": (),
         "collections": (),
         "backup": ("collections",),
+        "vector_files": ("rendering",),
         "hits": (),
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),

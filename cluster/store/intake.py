@@ -65,7 +65,9 @@ class Intake:
         )
         ours = {key: each for key, each in stored.items() if self._has(each)}
         written = [
-            replace(row, document=ours[key]) for row in rows if (key := key_of(row.document)) in ours
+            replace(row, document=ours[key])
+            for row in rows
+            if (key := key_of(row.document)) in ours
         ]
         self.counts.left += len(rows) - len(written)
         if columns := {name for row in written for name in row.readings}:

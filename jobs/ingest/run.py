@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cluster.errors import InvalidInput
 from cluster.hardware import cpu_cores, detect_gpus
 from cluster.settings import Settings
 from cluster.sources import list_sources

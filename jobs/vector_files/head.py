@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, get_args
+
+import numpy as np
 
 from cluster.core import Fingerprint
 from cluster.errors import InvalidInput
-from jobs.vector_files.row import VectorRow
+from jobs.vector_files.row import VectorRow, finite_vectors, unit_vectors
+from models.options import Pooling
 
 BATCH_ROWS = 1024  # at a time: a row of the 8B has 20 KB
 MAX_FINGERPRINT_CHARS = 65_536
@@ -18,6 +21,19 @@ class FileHead:
 
     fingerprint: Fingerprint
     chunk_vectors: bool = True
+
+    @property
+    def is_embedders(self) -> bool:
+        """True where the vectors are an embedder's, of unit length; not pooled multi-vectors."""
+        return self.fingerprint.pooling in get_args(Pooling)
+
+    def checked(self, vectors: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+        """Return vectors [n, d] of rows with these numbers as float32, if they are as they must be.
+
+        Raises InvalidInput that names the row.
+        """
+        check = unit_vectors if self.is_embedders else finite_vectors
+        return check(vectors, numbers)
 
 
 class VectorWriter(Protocol):

@@ -1,8 +1,5 @@
 """Bring a file of vectors into a collection of the same fingerprint."""
 
-from typing import get_args
-
-from cluster.core import Fingerprint
 from cluster.errors import InvalidInput
 from cluster.settings import Settings
 from cluster.sources import absolute_source
@@ -11,7 +8,6 @@ from cluster.store.milvus import MilvusStore, open_store
 from jobs.progress import Step
 from jobs.vector_files.head import BATCH_ROWS, VectorReader
 from jobs.vector_files.open import open_reader
-from models.options import Pooling
 
 
 def import_file(
@@ -28,18 +24,13 @@ def import_file(
     the row, or FingerprintMismatch.
     """
     with open_reader(url) as reader, open_store(settings) as store:
-        check_is_embedders(reader.head.fingerprint)
+        if not reader.head.is_embedders:
+            raise InvalidInput(
+                f"the vectors are pooled multi-vectors ({reader.head.fingerprint}): a collection "
+                "holds those of an embedder (quire embed --kind vector)"
+            )
         store.check_fingerprint(reader.head.fingerprint)
         return bring_in(store, reader, url, tenant, batch_rows=batch_rows, step=step)
-
-
-def check_is_embedders(fingerprint: Fingerprint) -> None:
-    """Raise InvalidInput where a collection could not be searched by such vectors."""
-    if fingerprint.pooling not in get_args(Pooling):
-        raise InvalidInput(
-            f"the vectors are of {fingerprint}, which is pooled multi-vectors: a collection holds "
-            "those of an embedder (quire embed --kind vector)"
-        )
 
 
 def bring_in(

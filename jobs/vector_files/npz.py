@@ -19,7 +19,7 @@ import numpy as np
 from cluster.errors import InvalidInput
 from jobs.vector_files.head import BATCH_ROWS, FileHead, parse_fingerprint
 from jobs.vector_files.npy import Member, open_zip, write_header
-from jobs.vector_files.row import VectorRow, parse_facts, parse_json, unit_vectors
+from jobs.vector_files.row import VectorRow, parse_facts, parse_json
 
 COPY_BYTES = 2**20
 MAX_META_BYTES = 256 * 1024  # of a row
@@ -39,7 +39,7 @@ class NpzVectorWriter:
         self._open = ExitStack()
         self._zip = self._open.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_STORED))
         self._spools = {
-            name: self._open.enter_context(tempfile.TemporaryFile())
+            name: self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is closed so
             for name in ("ids", "meta", "text", "text_ends")
         }
         self._vectors = self._zip.open("vectors.npy", "w", force_zip64=True)
@@ -160,9 +160,9 @@ class NpzVectorFile:
         first, begin = 1, 0
         with self._text.open() as texts:
             for ids, vectors, meta, ends in arrays:
-                units = unit_vectors(vectors, range(first, first + len(vectors)))
+                checked = self.head.checked(vectors, range(first, first + len(vectors)))
                 rows = []
-                for place, vector in enumerate(units):
+                for place, vector in enumerate(checked):
                     number, end = first + place, int(ends[place])
                     if not 0 <= end - begin <= MAX_TEXT_BYTES or end > self._text.shape[0]:
                         raise InvalidInput(f"row {number}: its text ends at {end}: no such place")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cluster.errors import InvalidInput
 from jobs.vector_files.head import BATCH_ROWS, FileHead, parse_fingerprint
-from jobs.vector_files.row import VectorRow, parse_facts, parse_json, unit_vectors
+from jobs.vector_files.row import VectorRow, parse_facts, parse_json
 
 FINGERPRINT_KEY = b"quire.fingerprint"
 CHUNK_VECTORS_KEY = b"quire.chunk_vectors"
@@ -96,7 +96,7 @@ class ParquetVectorFile:
         """Yield the rows in order, checked. Raises InvalidInput that names the row."""
         first = 1
         for batch in self._file.iter_batches(batch_rows, columns=[*FACTS, "vector"]):
-            yield _to_rows(batch, first)
+            yield _to_rows(batch, first, self.head)
             first += batch.num_rows
 
 
@@ -155,7 +155,7 @@ def _vectors_array(rows: Sequence[VectorRow], kind: pa.DataType) -> pa.Array:
     return pa.array([row.vector for row in rows], kind)
 
 
-def _to_rows(batch: pa.RecordBatch, first: int) -> list[VectorRow]:
+def _to_rows(batch: pa.RecordBatch, first: int, head: FileHead) -> list[VectorRow]:
     """Return rows of a batch whose first has this number."""
     column = batch.column("vector")
     present = np.flatnonzero(np.asarray(column.is_valid()))
@@ -164,9 +164,9 @@ def _to_rows(batch: pa.RecordBatch, first: int) -> list[VectorRow]:
         dimension = column.type.list_size
         taken = column.take(pa.array(present)) if len(present) < len(column) else column
         numbers = [first + int(place) for place in present]
-        checked = unit_vectors(vectors_in(taken, dimension, first), numbers)
-        for place, vector in zip(present, checked, strict=True):
-            vectors[place] = vector
+        checked = head.checked(vectors_in(taken, dimension, first), numbers)
+        for filled, vector in zip(present, checked, strict=True):
+            vectors[int(filled)] = vector
     rows = []
     for place, values in enumerate(batch.select(list(FACTS)).to_pylist()):
         number = first + place

@@ -146,12 +146,7 @@ def unit_vectors(vectors: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
     Lengths that differ from 1 by up to LENGTH_TOLERANCE are mended. Raises InvalidInput that names
     the first bad row.
     """
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused
-        narrow = np.asarray(vectors, np.float32)
-    finite = np.isfinite(narrow).all(axis=1)
-    if not finite.all():
-        number = numbers[int(np.argmin(finite))]
-        raise InvalidInput(f"row {number}: its vector holds what is no finite number")
+    narrow = finite_vectors(vectors, numbers)
     lengths = np.linalg.norm(narrow.astype(np.float64), axis=1)
     is_unit = np.abs(lengths - 1) <= LENGTH_TOLERANCE
     if not is_unit.all():
@@ -163,9 +158,20 @@ def unit_vectors(vectors: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
     return at_unit_length(narrow)
 
 
+def finite_vectors(vectors: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    """Check the same for numbers alone → float32[n, d]. Raises InvalidInput that names the row."""
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused
+        narrow = np.asarray(vectors, np.float32)
+    finite = np.isfinite(narrow).all(axis=1)
+    if not finite.all():
+        number = numbers[int(np.argmin(finite))]
+        raise InvalidInput(f"row {number}: its vector holds what is no finite number")
+    return narrow
+
+
 def at_unit_length(vectors: np.ndarray) -> np.ndarray:
     """Return float32[n, d] at unit length; those that have it stay as they are, bit by bit."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     is_off = (np.abs(lengths - 1) > ROUNDING) & (lengths > 0)
     scaled = np.divide(vectors, lengths, out=vectors.astype(np.float64), where=is_off)
-    return scaled.astype(np.float32)
+    return np.asarray(scaled, np.float32)

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from transformers import conversion_mapping
 
+from cluster.capacity.shapes import Precision
 from cluster.errors import InvalidInput, ModelUnavailable
 from cluster.pages.vectors import WHOLE_PAGE, PageVectors, Tile
 from models.engine.budget import TokenBudget
@@ -74,6 +75,7 @@ class ColPaliModel:
         family = _family(base)
         # CPUs without matrix units compute bf16 slower than fp32.
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+        self.precision: Precision = "fp32" if dtype is torch.float32 else "bf16"
         with _on_base(folder, base) as whole:
             self._model = load_weights(
                 family.model, whole, dtype=dtype, device=device, may_lack=family.may_lack

@@ -1,7 +1,6 @@
 """What is exported and imported is found as before, in every format, and a batch at a time."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from cluster.store.milvus import MilvusStore
 from jobs.forget import forget_documents
 from jobs.vector_files import export
 from jobs.vector_files.export import export_rows
-from jobs.vector_files.head import FileHead
 from jobs.vector_files.load import import_file
-from jobs.vector_files.npz import NpzVectorWriter
 from jobs.vector_files.open import open_reader
+from jobs.vector_files.row import VectorRow
 from tests.support.collections import hits_in
 from tests.support.s3 import S3Server
 from tests.support.store import FINGERPRINT, a_document, a_row, add, direction, remove
@@ -75,7 +73,10 @@ def test_numpy_reads_an_export(first: Settings, tmp_path: Path) -> None:
 def test_a_parquet_file_has_a_row_group_for_each_batch(first: Settings, tmp_path: Path) -> None:
     batches: list[int] = []
     out = exported(
-        first, tmp_path / "x.parquet", batch_rows=5, step=lambda _, done, total: batches.append(done)
+        first,
+        tmp_path / "x.parquet",
+        batch_rows=5,
+        step=lambda _, done, total: batches.append(done),
     )
     file = pq.ParquetFile(out)
     groups = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
@@ -104,9 +105,7 @@ def test_a_folder_has_parts_and_is_whole_with_its_manifest(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_files_at_s3(
-    first: Settings, second: Settings, s3: S3Server, name: str
-) -> None:
+def test_files_at_s3(first: Settings, second: Settings, s3: S3Server, name: str) -> None:
     out = exported(first, f"{s3.folder()}/{name}")
     assert import_file(second, out).rows == 12
 
@@ -132,12 +131,10 @@ def test_nothing_is_left_of_an_export_that_saw_rows_come(
         with pytest.raises(InvalidInput, match="counted"):
             exported(first, tmp_path / f"{rows}" / name)
         left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
-        assert "manifest.json" not in left and not any("x" == path[:1] for path in left)
+        assert "manifest.json" not in left and not any(path[:1] == "x" for path in left)
 
 
-def test_an_export_waits_for_nobody(
-    second: Settings, milvus: MilvusStore, tmp_path: Path
-) -> None:
+def test_an_export_waits_for_nobody(second: Settings, milvus: MilvusStore, tmp_path: Path) -> None:
     store = milvus.collection("second")
     store.open_collection(FINGERPRINT)
     add(store, a_row(a_document(status="indexing")))
@@ -238,16 +235,6 @@ def test_facts_that_are_there_stay(
 
 
 def test_vectors_of_int8_are_exported_at_unit_length(tmp_path: Path) -> None:
-    from jobs.vector_files.row import VectorRow
-
     row = VectorRow.of(replace(a_row(a_document()), vector=(direction(30) * 0.9).tolist()))
     assert row.vector is not None
     np.testing.assert_allclose(row.vector, direction(30), atol=1e-6)
-
-
-def npz_of(path: Path, rows: Sequence[Any]) -> str:
-    with path.open("wb") as file:
-        writer = NpzVectorWriter(file, FileHead(FINGERPRINT), len(rows))
-        writer.write(rows)
-        writer.close()
-    return str(path)
