@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cluster.errors import InvalidInput
 from jobs.vector_files.npy import Member, open_zip
-from jobs.vector_files.parquet import open_parquet, vectors_in
+from jobs.vector_files.parquet import numbered_batches, open_parquet, vectors_in
 from jobs.vector_files.place import reading, shape_of
 
 MAX_DIMENSION = 65_536
@@ -139,13 +139,8 @@ class ForeignParquet:
     def batches(self, batch_rows: int) -> Iterator[list[ForeignRow]]:
         """Yield the rows in order. Raises InvalidInput that names the row."""
         names = list(self._chosen.values())
-        first = 1
-        try:
-            for batch in self._file.iter_batches(batch_rows, columns=names):
-                yield self._rows(batch, first)
-                first += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise InvalidInput(f"{self._url} is damaged after row {first - 1}: {error}") from error
+        for first, batch in numbered_batches(self._file, batch_rows, names, self._url):
+            yield self._rows(batch, first)
 
     def _rows(self, batch: pa.RecordBatch, first: int) -> list[ForeignRow]:
         column = batch.column(self._chosen["vectors"])

@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -107,15 +108,22 @@ class Member:
         with self.open() as opened:
             while left:
                 rows = min(left, batch_rows)
-                data = self._read(opened, rows * self.row_bytes)
-                yield np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
+                yield self._array(self._read(opened, rows * self.row_bytes), rows)
                 left -= rows
 
     def read_scalar(self) -> str:
         """Return the one string of an array without axes."""
         with self.open() as opened:
-            array = np.frombuffer(self._read(opened, self.row_bytes), self.dtype)
+            array = self._array(self._read(opened, self.row_bytes), 1)
         return self.text_at(array, 0, 1)
+
+    def _array(self, data: bytes, rows: int) -> np.ndarray:
+        """Return so many entries. Raises InvalidInput where a text has what is no character."""
+        if self.dtype.kind == "U":
+            characters = np.frombuffer(data, np.dtype("u4").newbyteorder(self.dtype.byteorder))
+            if int(characters.max(initial=0)) > sys.maxunicode:
+                raise InvalidInput(f"{self._file}: {self.name} holds what is no character")
+        return np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
 
     def text_at(self, array: np.ndarray, place: int, number: int) -> str:
         """Return one entry, of row `number`, as a text. Raises InvalidInput that names it."""

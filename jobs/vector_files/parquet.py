@@ -75,7 +75,7 @@ class ParquetVectorFile:
     """An open file of Quire's own. Raises InvalidInput where it is none."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file = open_parquet(file, name)
+        self._file, self._name = open_parquet(file, name), name
         columns = self._file.schema_arrow
         said = columns.metadata or {}
         if FINGERPRINT_KEY not in said:
@@ -94,10 +94,10 @@ class ParquetVectorFile:
 
     def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[list[VectorRow]]:
         """Yield the rows in order, checked. Raises InvalidInput that names the row."""
-        first = 1
-        for batch in self._file.iter_batches(batch_rows, columns=[*FACTS, "vector"]):
+        for first, batch in numbered_batches(
+            self._file, batch_rows, [*FACTS, "vector"], self._name
+        ):
             yield _to_rows(batch, first, self.head)
-            first += batch.num_rows
 
 
 def open_parquet(file: IO[bytes], name: str) -> pq.ParquetFile:
@@ -116,6 +116,25 @@ def open_parquet(file: IO[bytes], name: str) -> pq.ParquetFile:
             "it with smaller row groups"
         )
     return parquet
+
+
+def numbered_batches(
+    file: pq.ParquetFile, batch_rows: int, columns: list[str], name: str
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield batches of rows, each with the number of its first row. Raises InvalidInput."""
+    first = 1
+    batches = file.iter_batches(batch_rows, columns=columns)
+    while True:
+        try:
+            batch = next(batches, None)
+            if batch is not None:
+                batch.validate(full=True)  # texts are UTF-8, and lists lie where they say
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidInput(f"{name} is damaged behind row {first - 1}: {error}") from error
+        if batch is None:
+            return
+        yield first, batch
+        first += batch.num_rows
 
 
 def vectors_in(column: pa.Array, dimension: int, first: int) -> np.ndarray:
