@@ -5,6 +5,7 @@ from cluster.settings import Settings
 from cluster.sources import absolute_source
 from cluster.store.intake import Intake, IntakeCounts
 from cluster.store.milvus import MilvusStore, open_store
+from cluster.store.schema import check_document_fields
 from jobs.progress import Step
 from jobs.vector_files.head import BATCH_ROWS, VectorReader
 from jobs.vector_files.open import open_reader
@@ -46,6 +47,7 @@ def bring_in(
 
     Raises InvalidInput that names the row, or FingerprintMismatch.
     """
+    check_document_fields(tenant or "", (), {})
     fingerprint, has_chunk_vectors = reader.head.fingerprint, reader.head.chunk_vectors
     is_there = store.stored() is not None
     needs_all = store.required().chunk_vectors if is_there else has_chunk_vectors

@@ -75,7 +75,6 @@ class PageItems:
             source=cut_utf8(source, PATH_BYTES),
             pages=info.pages,
         )
-        self._renderer.start_shard()
         for page in range(1, info.pages + 1):
             row_id = f"{page_id(doc_id, page)}:0"
             named = facts.model_copy(update={"id": row_id, "page": page})
@@ -90,6 +89,7 @@ class PageItems:
             pixels = self._reader.read(path, facts.page, pages=info.pages)
             facts = facts.model_copy(update={"text": cut_utf8(pixels.text, VARCHAR_BYTES)})
             return Work(facts, pixels.rgb)
+        self._renderer.start_shard()  # long documents are no slow ones
         rendered = self._renderer.render(path, facts.page, self._target)
         known = {
             "text": cut_utf8(rendered.text, VARCHAR_BYTES),

@@ -14,7 +14,8 @@ from jobs.vector_files.row import VectorRow, parse_facts, parse_json
 
 FINGERPRINT_KEY = b"quire.fingerprint"
 CHUNK_VECTORS_KEY = b"quire.chunk_vectors"
-MAX_GROUP_BYTES = 2**30  # of a row group, unpacked: what a file may ask to hold at once
+MAX_GROUP_BYTES = 4 * 2**30  # of a row group, unpacked; it is read piece by piece
+READ_BYTES = 2**20
 JSON_COLUMNS = ("metadata", "readings")
 FACTS: dict[str, pa.DataType] = {
     "id": pa.string(),
@@ -103,7 +104,7 @@ class ParquetVectorFile:
 def open_parquet(file: IO[bytes], name: str) -> pq.ParquetFile:
     """Open a Parquet file whose row groups can be held. Raises InvalidInput."""
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, buffer_size=READ_BYTES)
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput(f"{name} is no Parquet file: {error}") from error
     sizes = (

@@ -10,11 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.core import Document, Fingerprint, Row, Scalar, page_id
 from cluster.errors import InvalidInput, QuireError
-from cluster.store.schema import PATH_BYTES, TITLE_BYTES, VARCHAR_BYTES, check_document_fields
+from cluster.store.schema import (
+    EXPECTED_CER,
+    PATH_BYTES,
+    TITLE_BYTES,
+    VARCHAR_BYTES,
+    check_document_fields,
+)
 
 MAX_ID_CHARS = 1_024
 MAX_SIDE_PX = 1_000_000
 MAX_PAGE = 10_000_000
+MAX_READINGS = 64
+MAX_READING_CHARS = 1_024
 ROUNDING = 1e-6  # of the length of a unit vector in float32
 LENGTH_TOLERANCE = 1e-3  # of a vector's length: within it vectors are made unit vectors again
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -45,7 +53,7 @@ class RowFacts(BaseModel):
     time_ms: Annotated[int, Field(ge=0, lt=2**53)] = 0
     width_px: Annotated[int, Field(ge=0, le=MAX_SIDE_PX)] = 0
     height_px: Annotated[int, Field(ge=0, le=MAX_SIDE_PX)] = 0
-    readings: dict[Reading, Scalar] = {}
+    readings: Annotated[dict[Reading, Scalar], Field(max_length=MAX_READINGS)] = {}
 
     @classmethod
     def of(cls, row: Row) -> "RowFacts":
@@ -69,6 +77,12 @@ class RowFacts(BaseModel):
             height_px=row.height_px,
             readings=row.readings,
         )
+
+    @property
+    def expected_cer(self) -> float:
+        """Return the expected CER, 0 where there is none; -1 where it is no number."""
+        cer = self.readings.get(EXPECTED_CER, 0.0)
+        return float(cer) if isinstance(cer, int | float) else -1.0
 
     def document(self, fingerprint: Fingerprint, tenant: str | None) -> Document:
         """Return the document that the row is of; `tenant` None takes the file's."""
@@ -127,6 +141,10 @@ def parse_facts(values: dict[str, Any], number: int) -> RowFacts:
         raise InvalidInput(f"row {number}: {where}: {first['msg']}") from error
     except QuireError as error:
         raise InvalidInput(f"row {number}: {error}") from error
+    if not 0 <= facts.expected_cer <= 1:
+        raise InvalidInput(f"row {number}: readings: {EXPECTED_CER} is a number from 0 to 1")
+    if any(len(str(value)) > MAX_READING_CHARS for value in facts.readings.values()):
+        raise InvalidInput(f"row {number}: readings have at most {MAX_READING_CHARS} characters")
     if facts.doc_id != facts.sha256[: len(facts.doc_id)]:
         raise InvalidInput(f"row {number}: doc_id is not the beginning of sha256")
     return facts

@@ -147,8 +147,8 @@ def test_what_is_done_is_not_done_again(
     assert tally.sources[lines].rows == 10
     again, once = pq.read_table(out), pq.read_table(whole)
     assert again.column("id").to_pylist() == once.column("id").to_pylist()
-    vectors = [np.array(table.column("vector").to_pylist()) for table in (again, once)]
-    np.testing.assert_allclose(*vectors, atol=1e-5)
+    after, before = (np.array(table.column("vector").to_pylist()) for table in (again, once))
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", ["first", "missing"])

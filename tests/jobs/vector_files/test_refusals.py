@@ -76,6 +76,9 @@ def test_what_is_written_is_read(tmp_path: Path, name: str, rows: int) -> None:
         ({"tags": ("",)}, "tags"),
         ({"metadata": {"no key": 1}}, "metadata key"),
         ({"readings": {"Row-Id": 1}}, "readings"),
+        ({"readings": {"expected_cer": "x"}}, "expected_cer"),
+        ({"readings": {"expected_cer": 7.0}}, "expected_cer"),
+        ({"readings": {"language": "x" * 5000}}, "readings"),
     ],
     ids=str,
 )
@@ -90,6 +93,7 @@ def test_a_bad_row_is_named(
 @pytest.mark.parametrize("name", NAMES)
 def test_lengths_that_are_nearly_one_are_mended(tmp_path: Path, name: str) -> None:
     (row,) = read(write(tmp_path / name, a_vector_row(0, vector=direction(0) * 1.0009)))
+    assert row.vector is not None
     np.testing.assert_allclose(row.vector, direction(0), atol=1e-7)
 
 
