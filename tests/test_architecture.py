@@ -63,6 +63,7 @@ ARROWS = {
         "collections": (),
         "backup": ("collections",),
         "hits": (),
+        "evaluation": (),
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),
         "evidence_pictures": (),
