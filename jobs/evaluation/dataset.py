@@ -35,7 +35,7 @@ WELL_KNOWN = CorpusColumns()
 
 
 def read_dataset(folder: Path, columns: CorpusColumns, questions: QuestionSet) -> None:
-    """Add a folder's queries, and the qrels of each split as a ground truth. Raises InvalidInput."""
+    """Add a folder's queries, and the qrels of each split as a truth. Raises InvalidInput."""
     for file in _files(folder, "queries"):
         for row in read_rows(file, (*ID, "text", "query", "question")):
             if not (question_id := row.text(*ID)):

@@ -70,7 +70,7 @@ def measure_agreement(truth: Truth, run: Run) -> Agreement | None:
 
 
 def spearman(pairs: Sequence[tuple[float, int]]) -> float | None:
-    """Return Spearman's rank correlation; None for under three pairs or where a side is constant."""
+    """Return Spearman's rank correlation; None for under three pairs or a constant side."""
     if len(pairs) < MIN_PAIRS or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
         return None
     from scipy.stats import spearmanr
