@@ -100,11 +100,19 @@ def write_choice(choice: Mapping[str, str], path: Path) -> None:
     lines += [f"{name}: {value}" for name, value in choice.items()]
     written = "\n".join(lines) + "\n"
     kept = {name: value for name, value in (values or {}).items() if name not in choice}
-    if {**kept, **yaml.safe_load("\n".join(lines[-len(choice) :]))} != yaml.safe_load(written):
+    if _parse(written) != kept | {name: yaml.safe_load(value) for name, value in choice.items()}:
         raise InvalidInput(f"{path} is not written line by line: set {', '.join(choice)} yourself")
     unfinished = path.with_suffix(".yaml.part")
     unfinished.write_text(written)
     unfinished.replace(path)
+
+
+def _parse(text: str) -> object:
+    """Return what YAML says; None where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
 
 
 def _groups(truth: Truth) -> list[list[str]]:

@@ -150,7 +150,8 @@ def test_vidore_as_it_lies_on_disk(tmp_path: Path) -> None:
         {"query_id": 1, "corpus_id": 11, "score": 2},
         {"query_id": 1, "corpus_id": 12, "score": 1},
     ]
-    for part, rows in {"corpus": corpus, "queries": queries, "qrels": qrels}.items():
+    parts: dict[str, list[dict[str, Any]]] = {"corpus": corpus, "queries": queries, "qrels": qrels}
+    for part, rows in parts.items():
         write_parquet(tmp_path, part, rows)
     questions = load(tmp_path, columns=CorpusColumns(first_page=0))
     assert questions["1"].judgements == {
@@ -199,5 +200,5 @@ def test_trec_topics_with_several_ground_truths(tmp_path: Path, topics: str) -> 
 def test_a_bad_line_of_qrels_is_named(tmp_path: Path) -> None:
     (tmp_path / "topics.txt").write_text("1\trope\n")
     (tmp_path / "bad.qrels").write_text("1 0 a 1\n1 a 1\n")
-    with pytest.raises(InvalidInput, match="bad.qrels, line 2: write"):
+    with pytest.raises(InvalidInput, match=r"bad\.qrels, line 2: write"):
         load(tmp_path / "topics.txt", str(tmp_path / "bad.qrels"))
