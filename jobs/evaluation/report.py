@@ -139,8 +139,8 @@ def _notes(result: EvaluationResult) -> Iterator[str]:
             named = ", ".join(truth.missing[:MAX_NAMED])
             more = "" if len(truth.missing) <= MAX_NAMED else ", …"
             yield (
-                f"{truth.name}: {len(truth.missing):,} judged documents are not in the collection "
-                f"and count as not found: {named}{more}"
+                f"{truth.name}: judged documents that the collection lacks, which count as not "
+                f"found: {len(truth.missing):,} ({named}{more})"
             )
         if truth.by_document:
             yield (
