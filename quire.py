@@ -67,6 +67,10 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
             "jobs.command",
             "Write the multi-vectors of a document's pages, with the grid that they lie on.",
         ),
+        "export": CommandEntry(
+            "jobs.vector_files.command",
+            "Write a collection's vectors, and what is known of each row, into one file.",
+        ),
     },
     "Improve": {
         "evaluate": CommandEntry(

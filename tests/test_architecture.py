@@ -64,6 +64,7 @@ ARROWS = {
         "backup": ("collections",),
         "hits": (),
         "evaluation": (),
+        "vector_files": (),
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),
         "evidence_pictures": (),

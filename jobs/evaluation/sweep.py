@@ -88,19 +88,15 @@ def split_by_document(truth: Truth, seed: int = SEED) -> tuple[set[str], set[str
 def write_choice(choice: Mapping[str, str], path: Path) -> None:
     """Set what was chosen in quire.yaml; every other line stays as it is. Raises InvalidInput."""
     text = path.read_text() if path.is_file() else ""
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path} is no YAML: mend it before --write") from error
-    if values is not None and not isinstance(values, dict):
-        raise InvalidInput(f"{path} is to have `name: value` lines: mend it before --write")
+    values = _read_yaml(text)
+    if values is None:
+        raise InvalidInput(f"{path} is no YAML of `name: value` lines: mend it before --write")
     lines = [
         line for line in text.splitlines() if line.partition(":")[0].strip("\"'") not in choice
     ]
-    lines += [f"{name}: {value}" for name, value in choice.items()]
-    written = "\n".join(lines) + "\n"
-    kept = {name: value for name, value in (values or {}).items() if name not in choice}
-    if _parse(written) != kept | {name: yaml.safe_load(value) for name, value in choice.items()}:
+    chosen = "\n".join(f"{name}: {value}" for name, value in choice.items())
+    written = "\n".join([*lines, chosen, ""])
+    if _read_yaml(written) != {**values, **yaml.safe_load(chosen)}:
         raise InvalidInput(f"{path} is not written line by line: set {', '.join(choice)} yourself")
     unfinished = path.with_suffix(".yaml.part")
     unfinished.write_text(written)
@@ -113,6 +109,17 @@ def _parse(text: str) -> object:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return None
+
+
+def _read_yaml(text: str) -> dict[str, object] | None:
+    """Return the values of a file of settings; None where it is no such file."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    if values is None:
+        return {}
+    return values if isinstance(values, dict) else None
 
 
 def _groups(truth: Truth) -> list[list[str]]:

@@ -1,0 +1,1 @@
+"""Vectors of collections as files: Parquet and NPZ."""
