@@ -103,14 +103,6 @@ def write_choice(choice: Mapping[str, str], path: Path) -> None:
     unfinished.replace(path)
 
 
-def _parse(text: str) -> object:
-    """Return what YAML says; None where it is none."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
-
-
 def _read_yaml(text: str) -> dict[str, object] | None:
     """Return the values of a file of settings; None where it is no such file."""
     try:
