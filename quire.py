@@ -72,6 +72,12 @@ COMMANDS: dict[str, dict[str, CommandEntry]] = {
             "Write the multi-vectors of a document's pages, with the grid that they lie on.",
         ),
     },
+    "Improve": {
+        "evaluate": CommandEntry(
+            "jobs.evaluation.command",
+            "Measure how well a collection is searched, by questions whose right pages are known.",
+        ),
+    },
     "Serve": {
         "serve": CommandEntry("serve.command", "Run the service: a web page, and an HTTP API."),
         "keys": CommandEntry(

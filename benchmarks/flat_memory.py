@@ -133,9 +133,16 @@ def measure_memory(cache: Path, sizes: list[int]) -> Table:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             runs.append(_run_of(json.loads(done.stdout.splitlines()[-1])))
             shutil.rmtree(folder)
-            print(f"{runs[-1].pages} pages: {runs[-1].pages_per_s:.2f} pages/s", file=sys.stderr)
+            print(_line(runs[-1]), file=sys.stderr)  # what is measured stays, whatever comes
     plot(runs)
     return to_table(runs)
+
+
+def _line(run: Run) -> str:
+    return (
+        f"{run.pages:,} pages: {run.pages_per_s:.2f} pages/s, peak {run.peak_mib:,.0f} MiB, once "
+        f"warm {run.warm_mib:,.0f} MiB, {run.spilled_bytes:,} bytes spilled"
+    )
 
 
 def write_every(cache: Path, folder: Path, step: int) -> None:

@@ -27,6 +27,11 @@ def default_environment(**variables: str) -> None:
         os.environ.setdefault(name, value)
 
 
+# gRPC reads it when it is imported, which is with Milvus' client. Its support of forks wakes its
+# threads in each child between fork and exec, where Ray's processes may then hang for ever.
+default_environment(GRPC_ENABLE_FORK_SUPPORT="false")
+
+
 def prepare_serving() -> None:
     """Set what Ray reads when it is imported, where the environment does not say otherwise.
 

@@ -64,6 +64,7 @@ ARROWS = {
         "backup": ("collections",),
         "vector_files": ("rendering",),
         "hits": (),
+        "evaluation": (),
         "demo": ("ingest", "ocr_quality", "hits"),
         "export_vectors": ("rendering",),
         "evidence_pictures": (),

@@ -13,7 +13,6 @@ import grpc
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from cluster.environment import default_environment
 from cluster.errors import InvalidInput, StoreUnavailable
 from cluster.settings import Settings
 from cluster.store.layout import LITE, Layout
@@ -289,8 +288,6 @@ def _with_vector(entity: Entity, convert: Callable[[Any, Any], Any], kind: Any) 
 
 def _connect(address: StoreAddress) -> MilvusClient:
     _probe(address.uri)
-    # With it, a process that is started later (Ray's) may hang between fork and exec.
-    default_environment(GRPC_ENABLE_FORK_SUPPORT="false")
     return MilvusClient(
         uri=address.uri,
         token=address.token,

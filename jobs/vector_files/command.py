@@ -48,7 +48,7 @@ def export(
         typer.Argument(help="A file .npz or .parquet, or a folder or s3:// URL of Parquet parts."),
     ],
     rows: Annotated[RowKind, typer.Option(help="Rows of pages, of chunks of text, or all.")] = (
-        "all"
+        "pages"
     ),
     tenant: Tenant = None,
     tag: Tags = None,
@@ -78,7 +78,7 @@ def export(
         condition=parse_filter(filter_) if filter_ else None,
     )
     with show_steps() as step:
-        done = export_rows(settings, out, wanted, rows, step=step)
+        done = export_rows(settings, out, kind=rows, wanted=wanted, step=step)
     print(
         json.dumps(asdict(done)) if json_ else f"{done.rows:,} rows of {done.collection} in {out}"
     )

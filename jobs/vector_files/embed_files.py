@@ -11,7 +11,7 @@ from jobs.progress import Step
 from jobs.vector_files.embed import BATCH_ITEMS, PART_ROWS, embed_items
 from jobs.vector_files.pages import PageItems
 from jobs.vector_files.partial import Tally
-from jobs.vector_files.place import shape_of
+from jobs.vector_files.place import check_is_free, shape_of
 from jobs.vector_files.texts import is_text, text_items
 from jobs.vector_files.tokens import embed_tokens
 from jobs.vector_files.vectorizers import (
@@ -94,6 +94,7 @@ def embed_late(
 def _check_out(out: Path) -> None:
     if shape_of(str(out)) == "folder":
         raise InvalidInput(f"{out}: name a file that ends in .npz or .parquet")
+    check_is_free(str(out))
 
 
 def _items(paths: Sequence[str], pages: PageItems) -> Iterator[WorkItem]:

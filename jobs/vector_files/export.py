@@ -13,7 +13,7 @@ from jobs.progress import Step
 from jobs.vector_files.head import FileHead
 from jobs.vector_files.open import open_writer
 from jobs.vector_files.parts import PART_ROWS
-from jobs.vector_files.place import shape_of
+from jobs.vector_files.place import check_is_free, shape_of
 from jobs.vector_files.row import VectorRow
 
 GROUP_ROWS = 4096  # in a row group of Parquet
@@ -31,9 +31,9 @@ class Export:
 def export_rows(
     settings: Settings,
     out: str,
-    wanted: Filter,
-    kind: RowKind,
     *,
+    kind: RowKind = "pages",
+    wanted: Filter = Filter(),
     batch_rows: int = GROUP_ROWS,
     part_rows: int = PART_ROWS,
     step: Step = lambda *_: None,
@@ -43,6 +43,7 @@ def export_rows(
     Raises NotFound; InvalidInput, also where documents are being indexed or deleted, or rows come
     or go meanwhile; FilesUnavailable.
     """
+    check_is_free(out)
     with open_existing_store(settings) as store:
         stored = store.stored()
         if stored is None:
@@ -53,6 +54,8 @@ def export_rows(
             )
         check_quiet(store.client, stored)
         rows = count_stream(store, wanted, kind)
+        if not rows:
+            raise InvalidInput(f"nothing of {stored.name!r} passes: there is no vector")
         head = FileHead(stored.fingerprint, stored.chunk_vectors)
         done = 0
         with open_writer(out, head, rows, batch_rows=batch_rows, part_rows=part_rows) as writer:

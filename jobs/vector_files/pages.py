@@ -76,7 +76,7 @@ class PageItems:
             pages=info.pages,
         )
         for page in range(1, info.pages + 1):
-            row_id = f"{page_id(doc_id, page)}:0"
+            row_id = page_id(doc_id, page)
             named = facts.model_copy(update={"id": row_id, "page": page})
 
             def load(named: RowFacts = named) -> Work:

@@ -12,7 +12,7 @@ from cluster.errors import InvalidInput, NotFound
 from cluster.sources import open_url
 from jobs.vector_files.head import BATCH_ROWS, FileHead
 from jobs.vector_files.parquet import ParquetVectorFile, ParquetVectorWriter
-from jobs.vector_files.place import check_folder_is_free, reading, writing
+from jobs.vector_files.place import check_is_free, reading, writing
 from jobs.vector_files.row import VectorRow
 
 MANIFEST = "manifest.json"
@@ -44,7 +44,7 @@ class PartsWriter:
     """
 
     def __init__(self, url: str, head: FileHead, part_rows: int = PART_ROWS) -> None:
-        check_folder_is_free(url)
+        check_is_free(url)
         self._url, self._head, self._part_rows = url.rstrip("/"), head, part_rows
         self._parts: list[Part] = []
         self._open = ExitStack()

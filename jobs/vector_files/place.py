@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from fsspec.implementations.local import LocalFileSystem
@@ -69,8 +69,11 @@ def reading(url: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def check_folder_is_free(url: str) -> None:
-    """Raise InvalidInput where anything is in a folder that is to be written."""
+def check_is_free(url: str) -> None:
+    """Raise InvalidInput where a file is there, or anything in a folder, that is to be written."""
     fs, path = open_url(url)
+    ending = PurePosixPath(url.rstrip("/")).suffix
+    if shape_of(url) == "folder" and ending:
+        raise InvalidInput(f"{url} is to end in .npz or .parquet, or to be a folder without ending")
     if fs.exists(path) and (fs.isfile(path) or fs.ls(path, detail=False)):
-        raise InvalidInput(f"{url} is there and not empty: name another place")
+        raise InvalidInput(f"{url} is there already: choose another name, or remove it")

@@ -59,8 +59,9 @@ class RowFacts(BaseModel):
     def of(cls, row: Row) -> "RowFacts":
         """Return the facts of a row of a collection."""
         document = row.document
+        page = page_id(document.doc_id, row.page)
         return cls(
-            id=f"{page_id(document.doc_id, row.page)}:{row.chunk}",
+            id=f"{page}:{row.chunk}" if row.chunk else page,
             doc_id=document.doc_id,
             page=row.page,
             chunk=row.chunk,

@@ -99,7 +99,7 @@ def test_documents(second: Settings, milvus: MilvusStore, tmp_path: Path) -> Non
     assert [counts.rows for counts in done.tally.sources.values()] == [2, 0]
     assert [Path(name).name for name in done.tally.failed] == ["c.pdf"]
     table = pq.read_table(out).to_pylist()
-    assert [row["id"] for row in table] == [f"{table[0]['doc_id']}:{page}:0" for page in (1, 2)]
+    assert [row["id"] for row in table] == [f"{table[0]['doc_id']}:{page}" for page in (1, 2)]
     assert ENGLISH in table[0]["text"] and table[0]["pages"] == 2 and table[0]["width_px"] > 0
     counts = import_file(second, str(out))
     assert (counts.documents, counts.pages) == (1, 2)

@@ -25,12 +25,11 @@ from tests.support.s3 import S3Server
 from tests.support.store import FINGERPRINT, a_document, a_row, add, direction, remove
 
 pytestmark = pytest.mark.services
-EVERYTHING = Filter()
 NAMES = ("x.npz", "x.parquet", "x")
 
 
 def exported(settings: Settings, out: Path | str, kind: Any = "all", **options: Any) -> str:
-    export_rows(settings, str(out), EVERYTHING, kind, **options)
+    export_rows(settings, str(out), kind=kind, **options)
     return str(out)
 
 
@@ -97,7 +96,7 @@ def test_a_folder_has_parts_and_is_whole_with_its_manifest(
     names = sorted(path.name for path in Path(out).iterdir())
     assert names == ["manifest.json", "part-00001.parquet", "part-00002.parquet"]
     assert import_file(second, out).rows == 12
-    with pytest.raises(InvalidInput, match="not empty"):
+    with pytest.raises(InvalidInput, match="there already"):
         exported(first, out)
     (Path(out) / "manifest.json").unlink()
     with pytest.raises(InvalidInput, match="interrupted"):
@@ -111,15 +110,15 @@ def test_files_at_s3(first: Settings, second: Settings, s3: S3Server, name: str)
 
 
 def test_rows_and_filters_choose(first: Settings, second: Settings, tmp_path: Path) -> None:
-    out = str(tmp_path / "x.parquet")
-    assert export_rows(first, out, Filter(tenant="acme"), "pages").rows == 4
-    assert import_file(second, out, tenant="beta").documents == 2
-    assert export_rows(second, out, Filter(tenant="beta"), "all").rows == 4
-    assert export_rows(first, out, Filter(metadata={"n": 1}), "chunks").rows == 2
-    assert export_rows(first, out, Filter(tenant="nobody"), "all").rows == 0
-    assert import_file(second, out).rows == 0
+    acme = str(tmp_path / "acme.parquet")
+    assert export_rows(first, acme, wanted=Filter(tenant="acme")).rows == 4
+    assert import_file(second, acme, tenant="beta").documents == 2
+    beta = str(tmp_path / "beta.npz")
+    assert export_rows(second, beta, kind="all", wanted=Filter(tenant="beta")).rows == 4
+    one = str(tmp_path / "one.parquet")
+    assert export_rows(first, one, kind="chunks", wanted=Filter(metadata={"n": 1})).rows == 2
     with pytest.raises(InvalidInput, match="--rows"):
-        export_rows(first, out, EVERYTHING, "lines")  # type: ignore[arg-type]
+        export_rows(first, str(tmp_path / "x.npz"), kind="lines")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", NAMES)
