@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from cluster.core import Filter, Fingerprint
 from cluster.errors import FingerprintMismatch, InvalidInput
@@ -20,6 +21,7 @@ from jobs.vector_files.export import export_rows
 from jobs.vector_files.load import import_file
 from jobs.vector_files.open import open_reader
 from jobs.vector_files.row import VectorRow
+from quire import app
 from tests.support.collections import hits_in
 from tests.support.s3 import S3Server
 from tests.support.store import FINGERPRINT, a_document, a_row, add, direction, remove
@@ -237,3 +239,17 @@ def test_vectors_of_int8_are_exported_at_unit_length(tmp_path: Path) -> None:
     row = VectorRow.of(replace(a_row(a_document()), vector=(direction(30) * 0.9).tolist()))
     assert row.vector is not None
     np.testing.assert_allclose(row.vector, direction(30), atol=1e-6)
+
+
+def test_the_command_says_what_came_in_and_what_was_left(
+    first: Settings, second: Settings, milvus: MilvusStore, tmp_path: Path
+) -> None:
+    file = exported(first, tmp_path / "x.npz")
+    store = milvus.collection("second")
+    store.open_collection(FINGERPRINT)
+    store.put_document(replace(milvus.collection("first").documents()[0], status="indexing"))
+    done = CliRunner().invoke(
+        app, ["import", file, "--store", second.store, "--collection", "second"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "2 documents, 4 pages, 8 rows in second; 4 rows left" in done.stdout
