@@ -57,6 +57,7 @@ def test_inputs_are_encoded_while_others_are_computed(
     expected = embedder.embed(TEXTS)
     forward = Forward(embedder.forward)
     monkeypatch.setattr(embedder, "forward", forward)
+    monkeypatch.setattr(embedder, "_turn", threading.Lock())  # as on a GPU
     encoded = threading.Event()
 
     def embed(items: Sequence[MultimodalInput], done: threading.Event) -> np.ndarray:
@@ -75,6 +76,22 @@ def test_inputs_are_encoded_while_others_are_computed(
     assert len(forward.batches) == 2
 
 
+def test_a_cpu_computes_two_batches_side_by_side(
+    embedder: Qwen3VLEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = embedder.embed(TEXTS)
+    both, plain = threading.Barrier(2), embedder.forward
+
+    def forward(batch: PackedBatch, rows: np.ndarray | None = None) -> torch.Tensor:
+        both.wait(WAIT_S)  # raises where the other one does not come
+        return plain(batch, rows)
+
+    monkeypatch.setattr(embedder, "forward", forward)
+    with ThreadPoolExecutor(2) as threads:
+        vectors = np.concatenate(list(threads.map(embedder.embed, (TEXTS[:3], TEXTS[3:]))))
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
 def test_evidence_waits_for_its_turn(
     embedder: Qwen3VLEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +99,7 @@ def test_evidence_waits_for_its_turn(
     expected = embedder.similarities(TEXTS[0], page)
     forward = Forward(embedder.forward)
     monkeypatch.setattr(embedder, "forward", forward)
+    monkeypatch.setattr(embedder, "_turn", threading.Lock())  # as on a GPU
     with ThreadPoolExecutor(2) as threads:
         embedded = threads.submit(embedder.embed, TEXTS)
         assert forward.began.wait(WAIT_S)
