@@ -77,9 +77,17 @@ def test_a_killed_server_is_started_again_where_nothing_is_indexed_yet(tmp_path:
     link.close()
 
 
+def thread_status(pid: int, thread: int) -> str:
+    """Return the state of a thread as Linux has it, in one letter: T, stopped."""
+    stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0]
+
+
 def test_nobody_waits_for_a_server_that_hangs(settings: Settings, link: StoreConnection) -> None:
     process = server(settings)
     process.send_signal(signal.SIGSTOP)
+    while any(thread_status(process.pid, each.id) != "T" for each in process.threads()):
+        time.sleep(0.01)  # one that runs on for a moment may still answer
     try:
         with pytest.raises(StoreUnavailable, match="did not answer"):
             link.store().count_pages(Filter())  # whoever is first waits for the limit
