@@ -30,7 +30,7 @@ from models.qwen3_vl.packing import PackedBatch
 
 GPUS = (1, 2, 4, 8)
 PAGE_S = 0.207
-PAGES_PER_GPU = 400  # some 83 s of each
+PAGES_PER_GPU = 160  # some 33 s of each
 SHARD_PAGES = 20
 LOGICAL_CPUS = 32
 PIXELS = (832, 640, 3)
