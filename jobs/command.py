@@ -29,7 +29,7 @@ from cluster.command_options import (
     setting,
     settings_among,
 )
-from cluster.core import Condition, Filter, Query
+from cluster.core import Filter, Query
 from cluster.errors import FormatMismatch, InvalidInput, NotFound
 from cluster.settings import Settings, load_settings
 
@@ -114,7 +114,9 @@ def search(
         key = settings.api_key.get_secret_value()
         hits = Service(url, key, settings.request_timeout_s).search(body, collection)
     else:
-        wanted = replace(wanted, condition=_read_filter(filter_))
+        from cluster.store.filter_language import parse_filter_text
+
+        wanted = replace(wanted, condition=parse_filter_text(filter_))
         query = Query(text=text, image=_read_image(image, settings), filter=wanted)
         from models.retrieval.local import open_retriever
 
@@ -151,13 +153,14 @@ def documents(
 ) -> None:
     """List documents, newest first."""
     settings = load_settings(store=store, collection=collection)
+    from cluster.store.filter_language import parse_filter_text
     from cluster.store.milvus import open_existing_store
 
     wanted = Filter(
         tenant=tenant,
         tags=tuple(tag or ()),
         metadata=parse_metadata(meta),
-        condition=_read_filter(filter_),
+        condition=parse_filter_text(filter_),
     )
     with open_existing_store(settings) as opened:
         rows = [asdict(document) for document in opened.documents(wanted)]
@@ -300,13 +303,6 @@ def vectors(
 
     pages = export_vectors(settings, file, kind=kind, pooling=pooling, out=out)
     print(f"{pages} pages in {out}")
-
-
-def _read_filter(text: str | None) -> Condition | None:
-    """Return the conditions of `--filter`. Raises InvalidInput."""
-    from cluster.store.filter_language import parse_filter
-
-    return parse_filter(text) if text else None
 
 
 def _read_image(path: Path | None, settings: Settings) -> Any:

@@ -38,6 +38,11 @@ T = TypeVar("T")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
+def parse_filter_text(text: str | None) -> Condition | None:
+    """Return what a filter asks for that may have been left out. Raises as `parse_filter` does."""
+    return parse_filter(text) if text else None
+
+
 def parse_filter(source: object) -> Condition | None:
     """Return what a filter asks for; None of `{}`, which lets everything pass.
 

@@ -55,7 +55,7 @@ from cluster.store.layout import Layout
 from cluster.store.listing import like_word, list_documents
 from cluster.store.lite import MilvusLiteServer
 from cluster.store.ranking import PageRanker
-from cluster.store.rows import delete_rows, rows_by_id, upsert_rows
+from cluster.store.rows import OF_PAGES, delete_rows, rows_by_id, upsert_rows
 from cluster.store.search import FUSED_DEPTH, HIT_FIELDS, Search, search_pages
 from cluster.text.terms import to_terms
 
@@ -361,7 +361,7 @@ class MilvusStore:
         counts = {key_of(document): 0 for document in documents}
         stored = self.known()
         if stored and counts:
-            expression = f"{is_one_of('doc_key', counts)} and chunk == 0"
+            expression = f"{is_one_of('doc_key', counts)} and {OF_PAGES}"
             for row in self.client.query_all(stored.pages, expression, ("doc_key",)):
                 counts[row["doc_key"]] += 1
         return counts
@@ -416,7 +416,7 @@ class MilvusStore:
     def count_pages(self, wanted: Filter = Filter()) -> int:
         """Count the pages in the index."""
         stored = self.known()
-        expression = " and ".join(filter(None, [to_expression(wanted), "chunk == 0"]))
+        expression = " and ".join(filter(None, [to_expression(wanted), OF_PAGES]))
         return self.client.count(stored.pages, expression) if stored else 0
 
     @looks_again
@@ -517,7 +517,7 @@ class MilvusStore:
     def _page_rows(self, document: Document, fields: Sequence[str]) -> list[Entity]:
         """Return the page rows of a document, without those of its chunks."""
         stored = self.known()
-        expression = f"{rows_of(document)} and chunk == 0"
+        expression = f"{rows_of(document)} and {OF_PAGES}"
         return self.client.query_all(stored.pages, expression, fields) if stored else []
 
     @looks_again

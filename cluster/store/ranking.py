@@ -8,9 +8,9 @@ from cluster.errors import StoreUnavailable
 from cluster.store import schema
 from cluster.store.client import QUERY_ROWS, Client
 from cluster.store.format import StoredCollection
+from cluster.store.rows import OF_CHUNKS, OF_PAGES
 
 ROWS_PER_PAGE = 6  # a guess at a page's chunks; asked again where it was too low
-OF_PAGES, OF_CHUNKS = "chunk == 0", "chunk > 0"
 Table = Literal["pages", "chunks"]
 
 

@@ -11,10 +11,10 @@ from cluster.store.client import COMPUTED, COPY_ROWS, Entity
 from cluster.store.filters import to_expression
 from cluster.store.format import StoredCollection
 from cluster.store.milvus import MilvusStore
-from cluster.store.rows import count_rows, whole_rows
+from cluster.store.rows import OF_CHUNKS, OF_PAGES, count_rows, whole_rows
 
 RowKind = Literal["pages", "chunks", "all"]
-_OF_KIND: dict[RowKind, str] = {"pages": "chunk == 0", "chunks": "chunk > 0", "all": ""}
+_OF_KIND: dict[RowKind, str] = {"pages": OF_PAGES, "chunks": OF_CHUNKS, "all": ""}
 # Of a row, what is neither a reading nor of its document.
 _OWN_FIELDS = {"row_id", "doc_key", "labels", "kind", "terms", "vector", *schema.KEYS, *COMPUTED}
 

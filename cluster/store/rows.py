@@ -7,6 +7,7 @@ from cluster.store.client import COPY_ROWS, STRONG, Client, Entity
 from cluster.store.conditions import is_one_of
 from cluster.store.format import StoredCollection
 
+OF_PAGES, OF_CHUNKS = "chunk == 0", "chunk > 0"  # expressions for the two kinds of rows
 WRITE_ROWS = 256  # in one message: Milvus takes 64 MB, and a row of the 8B has 20 KB
 
 

@@ -23,7 +23,7 @@ from cluster.store.format import (
 )
 from cluster.store.milvus import open_store
 from cluster.store.parquet import read_rows
-from cluster.store.rows import count_rows, upsert_rows
+from cluster.store.rows import OF_PAGES, count_rows, upsert_rows
 from cluster.store.unfinished import Unfinished, mark_unfinished, read_mark, remove_mark
 from jobs.backup.check import check_backup
 from jobs.backup.folder import BATCH_FILES, MAX_BATCHED_BYTES, BackupFolder, read_tar
@@ -160,7 +160,7 @@ class _Restore:
         self._write(write_documents, backup.document_parts, "documents")
         self._write(write_rows, (*backup.chunk_parts, *backup.row_parts), "rows")
         documents, rows = client.count(stored.documents, ""), count_rows(client, stored)
-        pages = client.count(stored.pages, "chunk == 0")
+        pages = client.count(stored.pages, OF_PAGES)
         if (documents, rows, pages) != (backup.documents, backup.rows, backup.pages):
             raise InvalidInput(
                 f"{documents} of {backup.documents} documents and {rows} of {backup.rows} rows of "

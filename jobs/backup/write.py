@@ -19,6 +19,7 @@ from cluster.store.copying import check_unchanged, read_state, wait_until_quiet
 from cluster.store.format import StoredCollection, collection_names, find_collection
 from cluster.store.milvus import open_existing_store
 from cluster.store.parquet import rows_schema, to_record_batch
+from cluster.store.rows import OF_PAGES
 from cluster.store.unfinished import read_mark
 from jobs.backup.folder import (
     BATCH_FILES,
@@ -98,7 +99,7 @@ class _CollectionWriter:
         chunks = None
         if stored.has_chunk_table:
             chunks = self._write_rows(stored.chunks, "chunks", before.rows - rows.entries)
-        pages = self._client.count(stored.pages, "chunk == 0")
+        pages = self._client.count(stored.pages, OF_PAGES)
         page_files = self._write_files(self._page_files, "page-files", self._files_of_pages())
         uploads = self._write_files(self._uploads, "uploads", self._files_of_uploads())
         check_unchanged(self._client, stored, before)

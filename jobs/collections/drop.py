@@ -11,6 +11,7 @@ from cluster.store.client import Client
 from cluster.store.filters import with_labels
 from cluster.store.format import collection_names, names_in_milvus
 from cluster.store.milvus import MilvusStore, open_existing_store
+from cluster.store.rows import OF_PAGES
 from cluster.store.unfinished import read_mark, remove_mark
 from jobs.collections.copy import documents_of
 from jobs.collections.files import CollectionFiles, check_no_jobs
@@ -32,7 +33,7 @@ def look_at_collection(settings: Settings, name: str) -> DroppedCollection:
     with open_existing_store(settings) as store:
         client, names = store.client, names_in_milvus(store.client, name)
         documents = _count(client, names, "_documents", schema.IS_DOCUMENT)
-        pages = _count(client, names, "_pages", "chunk == 0")
+        pages = _count(client, names, "_pages", OF_PAGES)
         has_mark = read_mark(client, name) is not None
     files = CollectionFiles(settings, name).count()
     if not names and not files and not has_mark:

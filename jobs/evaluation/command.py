@@ -112,7 +112,7 @@ def evaluate(
     settings = load_settings(**flags)
     if write and not sweep:
         raise InvalidInput("--write needs --sweep: it writes what that chose")
-    from cluster.store.filter_language import parse_filter
+    from cluster.store.filter_language import parse_filter_text
     from jobs.evaluation.dataset import CorpusColumns
     from jobs.evaluation.evaluate import EvaluationRequest, evaluate_collection
     from jobs.evaluation.gate import failed_bounds, read_bounds
@@ -133,7 +133,7 @@ def evaluate(
         wanted=Filter(
             tenant=tenant,
             tags=tuple(tag or ()),
-            condition=parse_filter(filter_) if filter_ else None,
+            condition=parse_filter_text(filter_),
         ),
         qrels=tuple(qrels or ()),
         columns=CorpusColumns(document_column, page_column, first_page),

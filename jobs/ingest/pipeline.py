@@ -141,19 +141,21 @@ class _Workers:
     renderers: int
     readers: int
     embedders: int
+    embed_cpus: float  # that each embedder reserves
     writers: int
 
     @classmethod
-    def of(cls, context: IngestContext, embed_cpus: float) -> "_Workers":
+    def of(cls, context: IngestContext) -> "_Workers":
         """Choose them for this Ray. Raises InvalidInput where it has too few CPUs."""
         settings = context.settings
         embedders = _embed_workers(settings)
         checkers = max(1, min(MAX_CHECKERS, cluster_cpus() // 8))
         readers = embedders if context.gpu.reading else 0
+        embed_cpus = WAITING_CPUS if cluster_gpus() else 1
         writers = _write_workers(settings, embedders)
         waiting = checkers + readers + writers
         renderers = _render_workers(settings, waiting, embedders * embed_cpus)
-        return cls(checkers, renderers, readers, embedders, writers)
+        return cls(checkers, renderers, readers, embedders, embed_cpus, writers)
 
     def by_stage(self) -> dict[Stage, int]:
         """Return them by the stages of a report; without readers, those that render read."""
@@ -190,8 +192,7 @@ class PipelineRun:
                 time.sleep(SETTLE_S)  # what dead workers held is not free at once
 
     def _run_pipeline(self, sources: list[str]) -> None:
-        on_gpu = cluster_gpus() > 0
-        workers = _Workers.of(self.context, WAITING_CPUS if on_gpu else 1)
+        workers = _Workers.of(self.context)
         self.ledger.report.workers = workers.by_stage()
         for batch in batches(lambda: _pipeline(sources, self.context, workers), self._look):
             for row in from_texts(batch["row"]):
@@ -255,7 +256,7 @@ def _pipeline(sources: list[str], context: IngestContext, workers: _Workers) -> 
         workers=workers.embedders,
         batch_size=batch_size,
         calls=context.embed_calls,
-        num_cpus=WAITING_CPUS if on_gpu else 1,
+        num_cpus=workers.embed_cpus,
         num_gpus=context.gpu.embedding if on_gpu else None,
         restarts=FOR_EVER,
         **on_kind(settings.gpu_kind),

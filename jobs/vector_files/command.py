@@ -66,7 +66,7 @@ def export(
     Refused while documents are being indexed or deleted.
     """
     settings = load_settings(store=store, collection=collection)
-    from cluster.store.filter_language import parse_filter
+    from cluster.store.filter_language import parse_filter_text
     from jobs.progress import show_steps
     from jobs.vector_files.export import export_rows
 
@@ -75,7 +75,7 @@ def export(
         tags=tuple(tag or ()),
         doc_ids=tuple(document or ()),
         metadata=parse_metadata(meta),
-        condition=parse_filter(filter_) if filter_ else None,
+        condition=parse_filter_text(filter_),
     )
     with show_steps() as step:
         done = export_rows(settings, out, kind=rows, wanted=wanted, step=step)

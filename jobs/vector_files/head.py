@@ -62,6 +62,14 @@ class VectorReader(Protocol):
         ...
 
 
+def not_ours(name: str) -> InvalidInput:
+    """Return the error about a file without a fingerprint."""
+    return InvalidInput(
+        f"{name} carries no fingerprint, so it is not Quire's: "
+        "`quire import --foreign` takes it, with the model that made it"
+    )
+
+
 def parse_fingerprint(text: str | bytes, where: str) -> Fingerprint:
     """Read the fingerprint that a file carries. Raises InvalidInput."""
     try:

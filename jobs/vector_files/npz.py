@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from cluster.errors import InvalidInput
-from jobs.vector_files.head import BATCH_ROWS, FileHead, parse_fingerprint
+from jobs.vector_files.head import BATCH_ROWS, FileHead, not_ours, parse_fingerprint
 from jobs.vector_files.npy import Member, open_zip, write_header
 from jobs.vector_files.row import VectorRow, parse_facts, parse_json
 
@@ -119,10 +119,7 @@ class NpzVectorFile:
         self._zip = open_zip(file, name)
         self._name = name
         if "fingerprint.npy" not in self._zip.namelist():
-            raise InvalidInput(
-                f"{name} carries no fingerprint, so it is not Quire's: "
-                "`quire import --foreign` takes it, with the model that made it"
-            )
+            raise not_ours(name)
         text = self._member("fingerprint", "U", 0).read_scalar()
         self.head = FileHead(parse_fingerprint(text, name))
         self._vectors = self._member("vectors", "f", 2)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.errors import InvalidInput
-from jobs.vector_files.head import BATCH_ROWS, FileHead, parse_fingerprint
+from jobs.vector_files.head import BATCH_ROWS, FileHead, not_ours, parse_fingerprint
 from jobs.vector_files.row import VectorRow, parse_facts, parse_json
 
 FINGERPRINT_KEY = b"quire.fingerprint"
@@ -80,10 +80,7 @@ class ParquetVectorFile:
         columns = self._file.schema_arrow
         said = columns.metadata or {}
         if FINGERPRINT_KEY not in said:
-            raise InvalidInput(
-                f"{name} carries no fingerprint, so it is not Quire's: "
-                "`quire import --foreign` takes it, with the model that made it"
-            )
+            raise not_ours(name)
         fingerprint = parse_fingerprint(said[FINGERPRINT_KEY], name)
         self.head = FileHead(fingerprint, said.get(CHUNK_VECTORS_KEY) != b"off")
         self.rows = int(self._file.metadata.num_rows)

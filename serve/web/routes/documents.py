@@ -14,7 +14,7 @@ from cluster.core import DocumentStatus, Filter, Scalar
 from cluster.errors import InvalidInput, NotFound, StoreUnavailable, UnreadableDocument
 from cluster.ids import sha256_of
 from cluster.sources import local_copy
-from cluster.store.filter_language import parse_filter
+from cluster.store.filter_language import parse_filter_text
 from cluster.store.schema import check_document_fields
 from jobs.journal import JobRequest
 from jobs.uploads import doc_id_of_upload, safe_name
@@ -106,7 +106,7 @@ async def documents(
     wanted = Filter(
         tenant=caller.tenant_for(tenant),
         tags=(tag,) if tag else (),
-        condition=parse_filter(filter) if filter else None,
+        condition=parse_filter_text(filter),
     )
     listed, total = await service.documents(wanted, status, q, limit, offset)
     return DocumentList(documents=list(map(DocumentBody.of, listed)), total=total)
